@@ -1,0 +1,217 @@
+"""The error model: thirteen types, four severities, six actions, and one table of policies."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+from typing import Any
+
+__all__ = [
+    "POLICIES",
+    "ErrorAction",
+    "ErrorInfo",
+    "ErrorSeverity",
+    "ErrorType",
+    "PublicError",
+]
+
+
+class ErrorType(Enum):
+    """What kind of thing went wrong; the value is its name in logs, metrics and answers."""
+
+    VALIDATION = "validation"
+    AUTHENTICATION = "authentication"
+    AUTHORIZATION = "authorization"
+    NOT_FOUND = "not_found"
+    RATE_LIMIT = "rate_limit"
+    TIMEOUT = "timeout"
+    DATABASE = "database"
+    CACHE = "cache"
+    EXTERNAL_SERVICE = "external_service"
+    MODEL = "model"
+    MEMORY = "memory"
+    SYSTEM = "system"
+    UNKNOWN = "unknown"
+
+
+class ErrorSeverity(Enum):
+    """How much an operator should care."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+class ErrorAction(Enum):
+    """What a policy asks for when its error happens."""
+
+    LOG = "log"
+    ALERT = "alert"
+    RETRY = "retry"
+    FALLBACK = "fallback"
+    CIRCUIT_BREAK = "circuit_break"
+    IGNORE = "ignore"
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorInfo:
+    """The policy for one kind of error: how bad it is and what to do about it.
+
+    ``retry_delay`` is in seconds. ``status_code`` is the HTTP status a client gets; None takes
+    the status of the type. Raises ValueError when a number makes no sense.
+    """
+
+    error_type: ErrorType
+    severity: ErrorSeverity
+    action: ErrorAction
+    retry_count: int = 0
+    max_retries: int = 3
+    retry_delay: float = 1.0
+    alert_threshold: int = 5
+    circuit_break_threshold: int = 10
+    status_code: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, kind in (
+            ("error_type", ErrorType),
+            ("severity", ErrorSeverity),
+            ("action", ErrorAction),
+        ):
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(
+                    f"ErrorInfo.{name} must be one of {kind.__name__}, e.g. "
+                    f"{next(iter(kind))}; got {getattr(self, name)!r}"
+                )
+        for name in (
+            "retry_count",
+            "max_retries",
+            "retry_delay",
+            "alert_threshold",
+            "circuit_break_threshold",
+        ):
+            if not isinstance(getattr(self, name), (int, float)) or getattr(self, name) < 0:
+                raise ValueError(
+                    f"ErrorInfo.{name} must be a number of zero or more; got {getattr(self, name)!r}"
+                )
+        if self.status_code is not None and not 400 <= self.status_code <= 599:
+            raise ValueError(
+                f"ErrorInfo.status_code must lie between 400 and 599; got {self.status_code!r}"
+            )
+
+
+def _logged(error_type: ErrorType, status_code: int) -> ErrorInfo:
+    return ErrorInfo(
+        error_type,
+        ErrorSeverity.MEDIUM,
+        ErrorAction.LOG,
+        alert_threshold=20,
+        status_code=status_code,
+    )
+
+
+# A status below 500 says "the client is at fault" and is answered only when
+# the code that raised meant it: a framework's HTTP exception, a PublicError, or a user's rule.
+POLICIES: Mapping[ErrorType, ErrorInfo] = MappingProxyType(
+    {
+        info.error_type: info
+        for info in (
+            _logged(ErrorType.VALIDATION, 422),
+            _logged(ErrorType.AUTHENTICATION, 401),
+            _logged(ErrorType.AUTHORIZATION, 403),
+            _logged(ErrorType.NOT_FOUND, 404),
+            _logged(ErrorType.RATE_LIMIT, 429),
+            ErrorInfo(
+                ErrorType.TIMEOUT,
+                ErrorSeverity.MEDIUM,
+                ErrorAction.RETRY,
+                max_retries=3,
+                retry_delay=2.0,
+                alert_threshold=10,
+                status_code=504,
+            ),
+            ErrorInfo(
+                ErrorType.DATABASE,
+                ErrorSeverity.HIGH,
+                ErrorAction.RETRY,
+                max_retries=5,
+                retry_delay=1.0,
+                alert_threshold=5,
+                circuit_break_threshold=10,
+                status_code=503,
+            ),
+            ErrorInfo(
+                ErrorType.CACHE,
+                ErrorSeverity.MEDIUM,
+                ErrorAction.FALLBACK,
+                alert_threshold=10,
+                status_code=503,
+            ),
+            ErrorInfo(
+                ErrorType.EXTERNAL_SERVICE,
+                ErrorSeverity.HIGH,
+                ErrorAction.RETRY,
+                max_retries=3,
+                retry_delay=5.0,
+                alert_threshold=5,
+                circuit_break_threshold=10,
+                status_code=502,
+            ),
+            ErrorInfo(
+                ErrorType.MODEL,
+                ErrorSeverity.HIGH,
+                ErrorAction.ALERT,
+                alert_threshold=3,
+                circuit_break_threshold=5,
+                status_code=503,
+            ),
+            ErrorInfo(
+                ErrorType.MEMORY,
+                ErrorSeverity.HIGH,
+                ErrorAction.ALERT,
+                alert_threshold=3,
+                circuit_break_threshold=5,
+                status_code=503,
+            ),
+            _logged(ErrorType.SYSTEM, 500),
+            _logged(ErrorType.UNKNOWN, 500),
+        )
+    }
+)
+
+
+class PublicError(Exception):
+    """An error whose words are meant for the client: raise it in any handler.
+
+    ``detail`` is sent as it is, ``context`` with it as JSON; everything else about the exception
+    stays private. ``status_code`` (400 to 599) defaults to the status of ``error_type``;
+    ``retry_after_seconds`` becomes a Retry-After header (RFC 9110, 10.2.3).
+    """
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        error_type: ErrorType = ErrorType.UNKNOWN,
+        status_code: int | None = None,
+        retry_after_seconds: float | None = None,
+        headers: Mapping[str, str] | None = None,
+        context: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        if not isinstance(error_type, ErrorType):
+            raise TypeError(
+                f"error_type must be an ErrorType, e.g. ErrorType.MODEL; got {error_type!r}"
+            )
+        if status_code is not None and not 400 <= status_code <= 599:
+            raise ValueError(f"status_code must lie between 400 and 599; got {status_code!r}")
+        if retry_after_seconds is not None and not retry_after_seconds >= 0:
+            raise ValueError(
+                f"retry_after_seconds must be zero or more; got {retry_after_seconds!r}"
+            )
+        self.detail = detail
+        self.error_type = error_type
+        self.status_code = status_code or POLICIES[error_type].status_code or 500
+        self.retry_after_seconds = retry_after_seconds
+        self.headers = dict(headers or {})
+        self.context = dict(context or {})
