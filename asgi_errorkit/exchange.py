@@ -1,0 +1,261 @@
+"""The exchange: everything the kit knows about one request, and the flat record made from it."""
+
+import re
+from collections.abc import Callable
+from contextvars import ContextVar, Token
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
+
+from asgi_errorkit.classify import Verdict
+from asgi_errorkit.fingerprint import Snapshot
+from asgi_errorkit.types import Message, Scope
+
+__all__ = ["Caught", "Exchange", "Record", "State", "begin", "current"]
+
+T = TypeVar("T")
+
+KEY: Final = "asgi_errorkit.exchange"
+"""Where the exchange lies in the scope while the request runs."""
+
+Record: TypeAlias = tuple[Any, ...]
+"""What is published: the state of an exchange as it was, a flat tuple of atoms. Whatever the
+garbage collector has to look at between two drains is paid for by every request."""
+
+State: TypeAlias = list[Any]
+"""What a running exchange is made of; one list is made and copied faster than many attributes."""
+
+# The places in both.
+(
+    STAMP,  # the ring's sequence number
+    KIND,  # START, END or ERROR
+    ID,  # str, the request id
+    METHOD,  # str
+    PATH,  # str, decoded
+    QUERY,  # bytes
+    HEADERS,  # dict of bytes to bytes; of a repeated header the last
+    CLIENT,  # (host, port) or None
+    SCHEME,  # str
+    STARTED,  # float, seconds of the recorder's clock, as are the next two
+    ENDED,  # the response's last byte; without one, the return of the app
+    FIRST_BYTE,  # the response's start; None when there was none
+    STATUS,  # int; None when nothing was started
+    SENT,  # int, body bytes of the response; of a websocket all that was sent
+    RECEIVED,  # int, body bytes that the app read
+    COMPLETE,  # bool, the response was finished
+    DISCONNECTED,  # bool, the client left before that
+    INTERRUPTED,  # bool, cancelled, or the process is leaving
+    ROUTE,  # str, the matched template; None when the framework does not say
+    PARAMS,  # dict of path parameters, or None
+    MEMORY_BEFORE,  # float, MiB of the process
+    MEMORY_AFTER,
+    CAUGHT,  # Caught, or None
+    EXTRA,  # dict of added log fields, or None
+    SESSION,  # (messages in, messages out, close code) of a websocket, or None
+    LOGGED,  # int, the id of the sink that writes the log lines: the outermost; 0 without one
+    # The rest belongs to the running request alone, and is emptied before the record is made.
+    SCOPE,  # dict, the ASGI scope
+    NOW,  # callable, the recorder's clock
+    SEEN,  # the exception that was recorded last, and the ids of the trackers that were told
+    HELD,  # list of the messages held back, or None
+    JOINED,  # tuple of the recorders of frames further in
+    ANNOUNCED,  # bool, its start has been logged; only the drain writes it
+) = range(32)
+
+START, END, ERROR = range(3)
+
+
+class Caught(NamedTuple):
+    """What is kept of an error: its snapshot (None when only told of), and the verdict on it."""
+
+    snapshot: Snapshot | None
+    verdict: Verdict
+    context: dict[str, Any] | None = None
+    late: bool = False  # it came after the complete response
+    counted_by: tuple[int, ...] = ()  # the ids of the trackers that were told of it before
+
+
+CURRENT: ContextVar[State | None] = ContextVar("asgi_errorkit.exchange", default=None)
+
+_TRACEPARENT = re.compile(
+    rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?"
+)
+
+
+def trace_context(headers: dict[bytes, bytes]) -> tuple[str, str] | None:
+    """The (trace id, parent span id) of a valid W3C traceparent header (Trace Context level 2)."""
+    value = headers.get(b"traceparent")
+    if value is None:
+        return None
+    found = _TRACEPARENT.fullmatch(value[:512])
+    if found is None or (value[:2] == b"00" and len(value) != 55):
+        return None
+    return found[1].decode(), found[2].decode()
+
+
+def begin(
+    scope: Scope,
+    headers: dict[bytes, bytes],
+    request_id: str,
+    clock: Callable[[], float],
+    memory: float,
+    logged: int = 0,
+) -> State:
+    """The state of an exchange that begins now."""
+    get = scope.get
+    return [
+        0,
+        END,
+        request_id,
+        get("method") or "GET",
+        get("path") or "",
+        get("query_string") or b"",
+        headers,
+        get("client"),
+        get("scheme") or "http",
+        clock(),
+        None,  # ENDED
+        None,  # FIRST_BYTE
+        None,  # STATUS
+        0,  # SENT
+        0,  # RECEIVED
+        False,  # COMPLETE
+        False,  # DISCONNECTED
+        False,  # INTERRUPTED
+        None,  # ROUTE
+        None,  # PARAMS
+        memory,
+        memory,
+        None,  # CAUGHT
+        None,  # EXTRA
+        None,  # SESSION
+        logged,
+        scope,
+        clock,
+        None,  # SEEN
+        None,  # HELD
+        (),  # JOINED
+        False,  # ANNOUNCED
+    ]
+
+
+class _Place(Generic[T]):
+    """An attribute of an exchange that lies in its state."""
+
+    __slots__ = ("_index",)
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+
+    def __get__(self, exchange: "Exchange", owner: type | None = None) -> T:
+        value: T = exchange.state[self._index]
+        return value
+
+    def __set__(self, exchange: "Exchange", value: T) -> None:
+        exchange.state[self._index] = value
+
+
+class Exchange:
+    """One request or websocket session, from its first event to its last, seen by name.
+
+    Written by the tasks of that one request until its record is published, then let go. Times are
+    seconds of the recorder's monotonic clock, sizes are bytes. Two views of one state are equal.
+    """
+
+    __slots__ = ("state",)
+
+    request_id = _Place[str](ID)
+    method = _Place[str](METHOD)
+    path = _Place[str](PATH)
+    headers = _Place[dict[bytes, bytes]](HEADERS)
+    started_at = _Place[float](STARTED)
+    ended_at = _Place[float | None](ENDED)
+    first_byte_at = _Place[float | None](FIRST_BYTE)
+    status = _Place[int | None](STATUS)
+    sent = _Place[int](SENT)
+    received = _Place[int](RECEIVED)
+    complete = _Place[bool](COMPLETE)
+    disconnected = _Place[bool](DISCONNECTED)
+    interrupted = _Place[bool](INTERRUPTED)
+    caught = _Place[Caught | None](CAUGHT)
+    extra = _Place[dict[str, Any] | None](EXTRA)
+    session = _Place[list[int | None] | None](SESSION)
+    scope = _Place[Scope | None](SCOPE)
+    seen = _Place[tuple[BaseException, tuple[int, ...]] | None](SEEN)
+    held = _Place[list[Message] | None](HELD)
+    joined = _Place[tuple[Any, ...]](JOINED)
+    logged = _Place[int](LOGGED)
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Exchange) and self.state is other.state
+
+    def __hash__(self) -> int:
+        return id(self.state)
+
+    def __repr__(self) -> str:
+        return f"<Exchange {self.request_id} {self.method} {self.path!r:.200}>"
+
+    def now(self) -> float:
+        """Seconds of the clock by which this exchange is timed."""
+        clock = self.state[NOW]
+        return float(self.state[ENDED] if clock is None else clock())
+
+    @property
+    def trace_id(self) -> str | None:
+        """The caller's W3C trace id, 32 hex digits; None when it sent none."""
+        context = trace_context(self.headers)
+        return context[0] if context else None
+
+    @property
+    def parent_span_id(self) -> str | None:
+        """The caller's W3C span id, 16 hex digits; None when it sent none."""
+        context = trace_context(self.headers)
+        return context[1] if context else None
+
+    @property
+    def started(self) -> bool:
+        """Whether the response has started: from then on its status cannot change."""
+        return self.status is not None
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """Seconds since the request came in; of an ended one, how long it took."""
+        ended_at = self.ended_at
+        return float((self.now() if ended_at is None else ended_at) - self.started_at)
+
+    def annotate(self, **fields: Any) -> None:
+        """Add fields to this exchange's log line; the kit's own fields cannot be replaced."""
+        if self.extra is None:
+            self.extra = {}
+        self.extra.update(fields)
+
+
+def route_of(scope: Scope) -> str | None:
+    """The route template that the framework wrote into the scope, with the prefix of its mounts."""
+    route = scope.get("route")  # Starlette, FastAPI
+    if route is None:
+        template = scope.get("path_template")  # Litestar
+    else:
+        template = getattr(route, "path", None)
+        prefix = scope.get("root_path")
+        if prefix and isinstance(template, str):
+            template = f"{prefix}{template}"
+    return template if isinstance(template, str) else None
+
+
+def leave(token: Token[State | None]) -> None:
+    """Put back what was current before."""
+    try:
+        CURRENT.reset(token)
+    except ValueError:
+        pass
+
+
+def current() -> Exchange | None:
+    """The exchange that the calling code runs for; None outside of one.
+
+    Works in handlers, the tasks they start, and the threads that frameworks run sync handlers in.
+    """
+    state = CURRENT.get()
+    return None if state is None else Exchange(state)

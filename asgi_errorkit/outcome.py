@@ -1,0 +1,80 @@
+"""What happened to an exchange, told truthfully: the status alone lies both ways."""
+
+from enum import Enum
+
+from asgi_errorkit.exchange import (
+    CAUGHT,
+    COMPLETE,
+    DISCONNECTED,
+    INTERRUPTED,
+    SESSION,
+    STATUS,
+    Caught,
+    Record,
+)
+
+__all__ = ["Outcome", "outcome_of"]
+
+
+class Outcome(Enum):
+    """How an exchange ended; `failed` tells the ones that are the server's failures."""
+
+    text: str
+    failed: bool
+
+    OK = "ok"  # a complete response below 400, or a websocket session that ended by itself
+    CLIENT_ERROR = "client_error"  # a complete response of 400 to 499
+    SERVER_ERROR = "server_error"  # a complete response of 500 or more, or an error before it
+    CLIENT_DISCONNECT = "client_disconnect"  # the client left before the response was complete
+    TRUNCATED = "truncated"  # an error after the response started and before it was complete
+    INCOMPLETE = "incomplete"  # the app returned without completing the response
+    CANCELLED = "cancelled"  # the server cancelled the request, or the process was told to leave
+    BACKGROUND_FAILED = "background_failed"  # an error after a complete response below 500
+
+    def __init__(self, text: str) -> None:
+        # Plain attributes: an enum's own value is computed at each look.
+        self.text = text
+        self.failed = text in ("server_error", "truncated", "incomplete", "background_failed")
+
+
+def outcome_of(record: Record) -> Outcome:
+    """Judge one ended exchange."""
+    status = record[STATUS]
+    if (
+        record[COMPLETE]
+        and record[CAUGHT] is None
+        and not record[DISCONNECTED]
+        and status
+        and status < 400
+    ):
+        return Outcome.OK  # nearly all
+    if record[SESSION] is not None:
+        return _of_session(record)
+    if record[DISCONNECTED] and record[CAUGHT] is None:
+        return Outcome.CLIENT_DISCONNECT  # whatever was sent after that reached nobody
+    if record[COMPLETE]:
+        return _of_response(status or 500, record[CAUGHT])
+    if record[CAUGHT] is not None:
+        return Outcome.SERVER_ERROR if status is None else Outcome.TRUNCATED
+    return Outcome.CANCELLED if record[INTERRUPTED] else Outcome.INCOMPLETE
+
+
+def _of_response(status: int, caught: Caught | None) -> Outcome:
+    if status >= 500:
+        return Outcome.SERVER_ERROR
+    if caught is not None and caught.late:
+        return Outcome.BACKGROUND_FAILED
+    if status >= 400:
+        return Outcome.CLIENT_ERROR
+    return Outcome.OK
+
+
+def _of_session(record: Record) -> Outcome:
+    if record[CAUGHT] is not None:
+        return Outcome.SERVER_ERROR
+    status = record[STATUS]
+    if status is not None and status >= 400:  # refused before it was accepted
+        return _of_response(status, None)
+    if record[INTERRUPTED] and not record[DISCONNECTED]:
+        return Outcome.CANCELLED
+    return Outcome.OK

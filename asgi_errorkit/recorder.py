@@ -1,0 +1,404 @@
+"""The recorder: takes each exchange's records off the request path and feeds them to the sinks."""
+
+import atexit
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from typing import TypeAlias, TypeVar
+
+from asgi_errorkit.exchange import (
+    ANNOUNCED,
+    END,
+    ENDED,
+    HELD,
+    ID,
+    JOINED,
+    KEY,
+    KIND,
+    LOGGED,
+    MEMORY_AFTER,
+    NOW,
+    PARAMS,
+    ROUTE,
+    SCOPE,
+    SEEN,
+    SESSION,
+    STAMP,
+    START,
+    STATUS,
+    Record,
+    State,
+    route_of,
+)
+from asgi_errorkit.process import ProcessSampler
+from asgi_errorkit.ring import Ring
+from asgi_errorkit.types import Scope
+
+__all__ = ["Recorder", "Sink", "flush_all"]
+
+Sink: TypeAlias = Callable[[Sequence[Record], float], None]
+"""Takes a batch and the offset that turns its clock into seconds since the epoch."""
+
+T = TypeVar("T")
+
+Clock: TypeAlias = Callable[[], float]
+
+logger = logging.getLogger("asgi_errorkit")
+
+BATCH = 64
+"""Records that may pile up before the publishing request drains them itself: a power of two.
+Measured: a thread that drains costs twice as much, and holds requests up for longer."""
+
+
+_MANY_SEATS = 64
+
+
+class _Seat:
+    """Lives as long as the thread that sits in it: its ring is folded away afterwards."""
+
+    __slots__ = ("__weakref__",)
+
+
+class Recorder:
+    """Carries records from any number of threads to the sinks, in batches, losing none unnoticed.
+
+    ``flush_seconds`` is how long a record may wait when traffic stops; None starts no thread, and
+    then only `drain` and full batches move records. Every `drain` and every read of statistics
+    sees all that was published before it. A sink that raises is counted in ``sink_errors``.
+    """
+
+    def __init__(
+        self,
+        *,
+        ring_capacity: int = 4096,
+        flush_seconds: float | None = 0.1,
+        sample_seconds: float = 1.0,
+        clock: Clock = time.perf_counter,
+        wall_clock: Clock = time.time,
+    ) -> None:
+        if ring_capacity < 2 * BATCH:
+            raise ValueError(f"ring_capacity must be at least {2 * BATCH}; got {ring_capacity!r}")
+        Ring(ring_capacity)  # raises now for a capacity that is no power of two
+        for name, seconds in (("flush_seconds", flush_seconds), ("sample_seconds", sample_seconds)):
+            if seconds is not None and not seconds > 0:
+                raise ValueError(f"{name} must be more than 0; got {seconds!r}")
+        self.clock = clock
+        self.wall_clock = wall_clock
+        self.sampler = ProcessSampler()
+        self.active: dict[int, State] = {}
+        self.sinks: list[Sink] = []
+        self._log_sinks: dict[int, Sink] = {}
+        self.flushers: list[Callable[[], None]] = []
+        self.sink_errors = 0
+        self.running = False
+        self._capacity = ring_capacity
+        self._flush_seconds = flush_seconds
+        self._sample_seconds = sample_seconds
+        self._sampled_at = float("-inf")
+        self._after_fork: list[Callable[[], None]] = [self.sampler.reset_after_fork]
+        self._begin()
+
+    def _begin(self) -> None:
+        """Everything that belongs to one process and is not inherited by a forked child."""
+        self._local = threading.local()
+        self._seats: list[tuple[weakref.ref[_Seat], Ring]] = []
+        # Re-entrant, because a signal handler or a finalizer may record in the middle of a drain.
+        self._seats_lock = threading.RLock()
+        self._drain_lock = threading.RLock()
+        self._draining = False
+        self._wake = threading.Event()
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._folded = [0, 0]  # taken and lost in the rings of threads that ended
+
+    # What the request path calls
+
+    def publish(self, state: State, kind: int) -> None:
+        """Store the exchange as it is now as a record; every 64th call drains them all."""
+        try:
+            ring = self._local.ring
+        except AttributeError:
+            ring = self._take_seat()
+        stamp = ring.claim()
+        state[STAMP] = stamp
+        state[KIND] = kind
+        ring.slots[stamp & ring.mask] = tuple(state)
+        if not (stamp + 1) & (BATCH - 1):
+            self._drain_inline()
+
+    def start(self) -> None:
+        """Start the flushing and sampling thread, once; the first request calls it."""
+        self.running = True
+        self.sampler.watch_loop()
+        if self._flush_seconds is None:
+            return
+        with self._seats_lock:
+            if self._thread is not None:
+                return
+            self._thread = threading.Thread(
+                target=_flush_until_gone,
+                args=(weakref.ref(self), self._wake, self._stopped, self._flush_seconds),
+                name="asgi-errorkit",
+                daemon=True,
+            )
+        _LIVE.add(self)
+        _watch_process()
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # no more threads: serve all the same, and try again later
+            self._thread, self.running = None, False
+            self._count_sink_error("the background thread", error)
+
+    def finish(self, state: State) -> None:
+        """End an exchange: stamp what is still open, take it out of the scope, publish it."""
+        scope, joined = state[SCOPE], state[JOINED]
+        self.active.pop(id(state), None)
+        scope.pop(KEY, None)
+        if "route" in scope or "path_template" in scope:
+            _note_route(state, scope)
+        if state[STATUS].__class__ is not int:
+            state[STATUS] = _plain_status(state[STATUS])
+        state[MEMORY_AFTER] = self.sampler.memory_mb
+        if state[ENDED] is None:
+            state[ENDED] = self.clock()
+        # Tasks that outlive the request hold its state, and must not hold all of it.
+        state[SCOPE] = state[NOW] = state[SEEN] = state[HELD] = None
+        if joined:
+            state[JOINED] = ()
+            for recorder in joined:
+                recorder.active.pop(id(state), None)
+                recorder.publish(state, END)
+        self.publish(state, END)
+
+    # What happens off the request path
+
+    def drain(self) -> None:
+        """Hand every record published so far to the sinks.
+
+        Called while this thread already drains (by a sink, a signal handler, a finalizer) it
+        returns at once; a drain that is under way in another thread is waited for.
+        """
+        with self._drain_lock:
+            self._drain()
+
+    def read(self, make: Callable[[], T]) -> T:
+        """Drain, then have ``make`` read what the sinks know, while none of them writes."""
+        with self._drain_lock:
+            self._drain()
+            return make()
+
+    def flush(self) -> None:
+        """Drain, announce what has begun, and have every writer write what it holds.
+
+        May block on a slow stream.
+        """
+        with self._drain_lock:
+            self._drain()
+            self._announce()
+        for flush in self.flushers:
+            try:
+                flush()
+            except Exception as error:  # noqa: BLE001  a broken writer must not stop the others
+                self._count_sink_error(flush, error)
+
+    def close(self) -> None:
+        """Flush and stop the thread; a request that comes later starts it again."""
+        self.flush()
+        self._stopped.set()
+        self._wake.set()
+        self._stopped = threading.Event()
+        self._thread = None
+        self.running = False
+
+    def tick(self) -> None:
+        """One turn of the background thread: sample the process when due, then flush."""
+        now = self.clock()
+        if now - self._sampled_at >= self._sample_seconds:
+            self._sampled_at = now
+            self.sampler.sample(now)
+        self.flush()
+
+    def wake(self) -> None:
+        """Have the background thread flush now."""
+        self._wake.set()
+
+    def add_sink(self, sink: Sink) -> None:
+        """Feed a sink, once however often it is added."""
+        if sink not in self.sinks:
+            self.sinks.append(sink)
+
+    def add_log_sink(self, sink: Sink) -> None:
+        """Feed a sink that writes log lines: it also gets the beginnings of what goes on."""
+        self.add_sink(sink)
+        self._log_sinks[id(sink)] = sink
+
+    def add_flusher(self, flush: Callable[[], None]) -> None:
+        """Have a writer flushed, once however often it is added."""
+        if flush not in self.flushers:
+            self.flushers.append(flush)
+
+    def after_fork(self, reset: Callable[[], None]) -> None:
+        """Have something reset in a forked child."""
+        self._after_fork.append(reset)
+
+    def counts(self) -> dict[str, int]:
+        """The ring's account: produced = taken + lost, once drained; and broken sinks."""
+        return self.read(self._counts)
+
+    def _counts(self) -> dict[str, int]:
+        taken, lost = self._folded
+        for _, ring in self._seats:
+            taken += ring.taken
+            lost += ring.lost
+        return {
+            "produced": taken + lost,
+            "taken": taken,
+            "lost": lost,
+            "sink_errors": self.sink_errors,
+        }
+
+    def reset_after_fork(self) -> None:
+        """In a forked child: the parent has the thread and the unflushed records, and keeps them."""
+        self._begin()
+        self.running = False
+        self.active.clear()
+        for reset in self._after_fork:
+            reset()
+
+    def _take_seat(self) -> Ring:
+        seat, ring = _Seat(), Ring(self._capacity)
+        with self._seats_lock:
+            self._seats.append((weakref.ref(seat), ring))
+        if not self.running:
+            self.start()
+        if len(self._seats) > _MANY_SEATS:  # of threads that came and went
+            self.drain()
+        self._local.seat = seat
+        self._local.ring = ring
+        return ring
+
+    def _drain_inline(self) -> None:
+        """The request that fills a batch drains it, unless somebody else is at it."""
+        self.sampler.watch_loop()
+        if self._drain_lock.acquire(blocking=False):
+            try:
+                self._drain()
+            finally:
+                self._drain_lock.release()
+
+    def _drain(self) -> None:
+        if self._draining:  # by this very thread, further out: the lock is held
+            return
+        self._draining = True
+        try:
+            offset = self.wall_clock() - self.clock()
+            for seat, ring in list(self._seats):
+                gone = seat() is None  # asked before taking: nothing can follow the last take
+                batch = ring.take()
+                if batch:
+                    self._feed(batch, offset)
+                if gone:
+                    self._fold(seat, ring)
+        finally:
+            self._draining = False
+
+    def _announce(self) -> None:
+        """Tell the log of every exchange that goes on; of those that are over the drain tells.
+
+        So a request that ends soon costs one record, and the start of a long one is logged within
+        a flush. Whoever is active here has not been drained: it leaves before it publishes.
+        """
+        if not self._log_sinks or self._draining:
+            return
+        offset = self.wall_clock() - self.clock()
+        for state in list(self.active.values()):
+            session = state[SESSION] is not None
+            if state[ANNOUNCED] or (session and state[STATUS] != 101):
+                continue
+            sink = self._log_sinks.get(state[LOGGED])
+            if sink is not None:  # else it is for another recorder to tell
+                state[ANNOUNCED] = True
+                self._feed_one(sink, [(0, START, *state[ID:SCOPE])], offset)
+
+    def _feed(self, batch: Sequence[Record], offset: float) -> None:
+        for sink in self.sinks:
+            self._feed_one(sink, batch, offset)
+
+    def _feed_one(self, sink: Sink, batch: Sequence[Record], offset: float) -> None:
+        try:
+            sink(batch, offset)
+        except Exception as error:  # noqa: BLE001  a broken sink must not stop the others
+            self._count_sink_error(sink, error)
+
+    def _count_sink_error(self, broken: object, error: Exception) -> None:
+        """Count it, and say so once: what goes wrong each time would fill the log."""
+        self.sink_errors += 1
+        if self.sink_errors == 1:
+            logger.error("%r failed; further failures are only counted", broken, exc_info=error)
+
+    def _fold(self, seat: "weakref.ref[_Seat]", ring: Ring) -> None:
+        with self._seats_lock:
+            self._seats.remove((seat, ring))
+            self._folded[0] += ring.taken
+            self._folded[1] += ring.lost
+
+
+def _note_route(state: State, scope: Scope) -> None:
+    try:
+        state[ROUTE] = route_of(scope)
+        state[PARAMS] = scope.get("path_params") or None
+    except Exception:  # noqa: BLE001  the framework's own objects may do anything when looked at
+        state[ROUTE] = None
+
+
+def _plain_status(status: object) -> int | None:
+    """An http.HTTPStatus is a number; of anything else the server makes what it likes."""
+    if status is None or isinstance(status, int):
+        return None if status is None else int(status)
+    return 500
+
+
+_LIVE: "weakref.WeakSet[Recorder]" = weakref.WeakSet()
+_watched = False
+
+
+def _watch_process() -> None:
+    """Once per process, with the first recorder that runs: flush at exit, start anew after fork."""
+    global _watched  # noqa: PLW0603  the process has one exit
+    if _watched:
+        return
+    _watched = True
+    atexit.register(flush_all)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_reset_all)
+
+
+def flush_all() -> None:
+    """Flush every recorder of this process that has run."""
+    for recorder in list(_LIVE):
+        recorder.flush()
+
+
+def _reset_all() -> None:
+    for recorder in list(_LIVE):
+        recorder.reset_after_fork()
+
+
+def _flush_until_gone(
+    recorder_ref: "weakref.ref[Recorder]",
+    wake: threading.Event,
+    stopped: threading.Event,
+    flush_seconds: float,
+) -> None:
+    """The background thread; it holds no recorder while it waits, and ends with it."""
+    while not stopped.is_set():
+        recorder = recorder_ref()
+        if recorder is None:
+            return
+        recorder.tick()
+        del recorder
+        wake.wait(flush_seconds)
+        wake.clear()

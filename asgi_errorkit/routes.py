@@ -1,0 +1,69 @@
+"""Labels for requests: by the matched route, of a bounded number, whatever clients ask for."""
+
+import re
+
+from asgi_errorkit.exchange import METHOD, PATH, ROUTE, STATUS, Record
+
+__all__ = ["RouteLabels"]
+
+UNMATCHED = "(unmatched)"
+OTHER = "(other)"
+
+_METHODS = frozenset(
+    ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "QUERY")
+)
+# What changes from one request to the next: numbers, and ids of hex digits, dashes and the like.
+_VARIABLE = re.compile(r"(?<=/)(?=[^/]*[0-9])[^/]*")
+_PATH_LIMIT = 128
+_KNOWN_PATHS = 1024
+
+
+class RouteLabels:
+    """Names the route of a record, such as "GET /videos/{video_id}".
+
+    Where the framework does not tell the matched route, path segments that hold a digit are folded
+    into "{...}". Unanswered paths (404, 405) share one label; beyond ``maximum`` labels the rest
+    shares another, and ``folded`` counts how many requests that took.
+    """
+
+    def __init__(self, maximum: int = 200) -> None:
+        if maximum < 1:
+            raise ValueError(f"maximum must be at least 1; got {maximum!r}")
+        self.folded = 0
+        self._maximum = maximum
+        self._labels: dict[tuple[str, str], str] = {}
+        self._paths: dict[str, str] = {}
+
+    def __call__(self, record: Record) -> str:
+        route = record[ROUTE]
+        if route is None:
+            if record[STATUS] in (404, 405):
+                return UNMATCHED
+            route = self._template(record[PATH])
+        method = record[METHOD]
+        if method not in _METHODS:
+            method = OTHER
+        label = self._labels.get((method, route))
+        return self._new(method, route) if label is None else label
+
+    def _new(self, method: str, route: str) -> str:
+        if len(self._labels) >= self._maximum:
+            self.folded += 1
+            return OTHER
+        label = f"{method} {_printable(route[:_PATH_LIMIT])}"
+        self._labels[method, route] = label
+        return label
+
+    def _template(self, path: str) -> str:
+        template = self._paths.get(path)
+        if template is None:
+            template = _VARIABLE.sub("{...}", path[:_PATH_LIMIT])
+            if len(self._paths) >= _KNOWN_PATHS:
+                self._paths.clear()
+            self._paths[path[:2048]] = template
+        return template
+
+
+def _printable(text: str) -> str:
+    """Labels go into logs and on to terminals: no line breaks, escapes or lone surrogates."""
+    return "".join(c if c.isprintable() else "?" for c in text)

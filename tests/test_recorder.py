@@ -1,0 +1,370 @@
+"""The recorder brings every record to every sink, once, and survives what its surroundings do."""
+
+import gc
+import logging
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from asgi_errorkit import ErrorKit, ErrorTracker, ErrorType
+from asgi_errorkit.exchange import END, ID, KIND, START, Record, begin
+from asgi_errorkit.recorder import BATCH, Recorder
+from asgi_errorkit.testing import HandClock, http_scope, request
+
+
+def recorder_of(clock: HandClock | None = None, **options: Any) -> Recorder:
+    clock = clock or HandClock()
+    return Recorder(clock=clock, wall_clock=lambda: clock() + 1e9, flush_seconds=None, **options)
+
+
+def publish(recorder: Recorder, name: str = "a") -> None:
+    state = begin(http_scope(), {}, name, recorder.clock, 0.0)
+    recorder.finish(state)
+
+
+class Kept:
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.offsets: list[float] = []
+
+    def __call__(self, batch: Sequence[Record], offset: float) -> None:
+        self.records += batch
+        self.offsets.append(offset)
+
+    @property
+    def ids(self) -> list[str]:
+        return [record[ID] for record in self.records]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"ring_capacity": 64}, "ring_capacity must be at least"),
+        ({"ring_capacity": 1000}, "power of two"),
+        ({"flush_seconds": 0}, "flush_seconds must be more than 0"),
+        ({"sample_seconds": -1}, "sample_seconds must be more than 0"),
+    ],
+)
+def test_bad_options_are_refused_with_a_reason(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Recorder(**options)
+
+
+def test_a_drain_brings_everything_to_every_sink_in_order() -> None:
+    recorder, first, second = recorder_of(), Kept(), Kept()
+    recorder.add_sink(first)
+    recorder.add_sink(first)
+    recorder.add_sink(second)
+    for name in "abc":
+        publish(recorder, name)
+    recorder.drain()
+    assert first.ids == second.ids == ["a", "b", "c"]
+    assert first.offsets == [1e9]
+    assert recorder.counts() == {"produced": 3, "taken": 3, "lost": 0, "sink_errors": 0}
+
+
+def test_a_full_batch_drains_itself() -> None:
+    recorder, kept = recorder_of(), Kept()
+    recorder.add_sink(kept)
+    for _ in range(BATCH - 1):
+        publish(recorder)
+    assert kept.records == []
+    publish(recorder)
+    assert len(kept.records) == BATCH
+
+
+def test_a_broken_sink_is_counted_told_once_and_stops_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def broken(batch: Sequence[Record], offset: float) -> None:
+        raise RuntimeError("sink")
+
+    recorder, kept = recorder_of(), Kept()
+    recorder.add_sink(broken)
+    recorder.add_sink(kept)
+    with caplog.at_level(logging.ERROR, "asgi_errorkit"):
+        for _ in range(3):
+            publish(recorder)
+            recorder.drain()
+    assert len(kept.records) == 3
+    assert recorder.counts()["sink_errors"] == 3
+    assert len(caplog.records) == 1
+
+
+def test_a_broken_flusher_stops_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    recorder = recorder_of()
+    flushed: list[str] = []
+
+    def broken() -> None:
+        raise OSError("full")
+
+    recorder.add_flusher(broken)
+    recorder.add_flusher(lambda: flushed.append("x"))
+    recorder.flush()
+    assert flushed == ["x"]
+    assert recorder.sink_errors == 1
+
+
+def test_a_sink_that_records_and_drains_neither_deadlocks_nor_recurses() -> None:
+    recorder, kept = recorder_of(), Kept()
+    depth: list[int] = []
+
+    def recording(batch: Sequence[Record], offset: float) -> None:
+        depth.append(1)
+        if len(depth) < 3:
+            publish(recorder, f"inner{len(depth)}")
+            recorder.drain()
+
+    recorder.add_sink(recording)
+    recorder.add_sink(kept)
+    publish(recorder)
+    for _ in range(3):
+        recorder.drain()
+    assert kept.ids == ["a", "inner1", "inner2"]
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers here")
+def test_a_signal_handler_that_records_loses_nothing() -> None:
+    """Handlers interrupt publications and drains at random points; the account stays exact."""
+    recorder, kept = recorder_of(), Kept()
+    recorder.add_sink(kept)
+    handled: list[int] = []
+
+    def handle(*_: object) -> None:
+        handled.append(1)
+        publish(recorder, "signal")
+        recorder.drain()
+
+    before = signal.signal(signal.SIGALRM, handle)
+    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+    try:
+        produced = 0
+        while len(handled) < 50:
+            publish(recorder)
+            produced += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    recorder.drain()
+    counts = recorder.counts()
+    assert counts["produced"] == produced + len(handled)
+    assert counts["taken"] + counts["lost"] == counts["produced"]
+    assert len(kept.records) == counts["taken"]
+
+
+def test_threads_have_rings_of_their_own_and_leave_their_counts_behind() -> None:
+    recorder, kept = recorder_of(), Kept()
+    recorder.add_sink(kept)
+
+    def work(name: str) -> None:
+        for _ in range(100):
+            publish(recorder, name)
+
+    threads = [threading.Thread(target=work, args=(str(n),)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    counts = recorder.counts()
+    assert counts["produced"] == counts["taken"] == 800
+    assert {name: kept.ids.count(name) for name in kept.ids} == {str(n): 100 for n in range(8)}
+    gc.collect()
+    recorder.drain()
+    assert recorder._seats == []
+    assert recorder.counts()["taken"] == 800
+
+
+def test_concurrent_drains_bring_each_record_once() -> None:
+    recorder, kept = recorder_of(ring_capacity=8192), Kept()
+    recorder.add_sink(kept)
+    done = threading.Event()
+
+    def drain() -> None:
+        while not done.is_set():
+            recorder.drain()
+
+    threads = [threading.Thread(target=drain) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for number in range(5000):
+        publish(recorder, str(number))
+    done.set()
+    for thread in threads:
+        thread.join()
+    recorder.drain()
+    assert kept.ids == [str(number) for number in range(5000)]
+
+
+def test_what_goes_on_is_announced_to_the_log_once_and_before_its_end() -> None:
+    recorder, log, other = recorder_of(), Kept(), Kept()
+    recorder.add_log_sink(log)
+    recorder.add_sink(other)
+    state = begin(http_scope(), {}, "long", recorder.clock, 0.0, id(log))
+    recorder.active[id(state)] = state
+    recorder.flush()
+    recorder.flush()
+    recorder.finish(state)
+    recorder.flush()
+    assert [record[KIND] for record in log.records] == [START, END]
+    assert [record[KIND] for record in other.records] == [END]
+
+
+def test_a_beginning_is_announced_to_the_sink_that_writes_the_lines_alone() -> None:
+    recorder, first, second = recorder_of(), Kept(), Kept()
+    recorder.add_log_sink(first)
+    recorder.add_log_sink(second)
+    states = [
+        begin(http_scope(), {}, name, recorder.clock, 0.0, logged)
+        for name, logged in (("a", id(second)), ("b", 0))
+    ]
+    for state in states:
+        recorder.active[id(state)] = state
+    recorder.flush()
+    assert (first.ids, second.ids) == ([], ["a"])
+
+
+async def test_statistics_can_be_read_by_another_thread_under_load() -> None:
+    """Nothing is read while it is written: no torn sums, no dictionary that changes its size."""
+    kit, failures, done = ErrorKit(answer), [], threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            try:
+                stats = kit.get_performance_stats()
+                assert sum(stats.get("outcomes", {}).values()) == stats["total_requests"]
+                kit.get_error_stats()
+                kit.tracker.groups()
+            except Exception as error:
+                failures.append(error)
+
+    threads = [threading.Thread(target=read) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for number in range(3000):
+        await request(kit, path=f"/{number % 7}/x{number % 300}")
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    kit.tracker.recorder.close()
+
+
+async def answer(scope: Any, receive: Any, send: Any) -> None:
+    status = 500 if scope["path"].startswith("/3") else 200
+    await send({"type": "http.response.start", "status": status, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def test_threads_that_come_and_go_leave_no_ring_behind() -> None:
+    """Also where nothing is served and nobody drains: an error told of in many short threads."""
+    tracker = ErrorTracker(recorder=recorder_of())
+    for _ in range(300):
+        thread = threading.Thread(target=tracker.record_error, args=(ErrorType.CACHE,))
+        thread.start()
+        thread.join()
+    assert len(tracker.recorder._seats) <= 70
+    assert tracker.get_error_stats()["total_errors"] == 300
+
+
+def test_without_a_thread_to_be_had_requests_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    recorder, kept = Recorder(), Kept()
+    recorder.add_sink(kept)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        recorder.start()
+        publish(recorder)
+    assert not recorder.running
+    recorder.start()
+    assert recorder.running
+    recorder.close()
+    assert kept.ids == ["a"]
+
+
+def test_the_thread_flushes_what_no_batch_fills() -> None:
+    recorder = Recorder(flush_seconds=0.01)
+    arrived = threading.Event()
+    recorder.add_sink(lambda batch, offset: arrived.set())
+    recorder.start()
+    recorder.start()
+    publish(recorder)
+    assert arrived.wait(10)
+    assert recorder.sampler.memory_mb > 0
+    recorder.close()
+    assert not recorder.running
+
+
+def test_the_thread_ends_with_its_recorder() -> None:
+    recorder = Recorder(flush_seconds=0.01)
+    recorder.start()
+    thread = recorder._thread
+    assert thread is not None
+    gone = weakref.ref(recorder)
+    del recorder
+    gc.collect()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert gone() is None
+
+
+def run(source: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(source)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+PROGRAM = """
+    import asyncio, os, sys
+    from asgi_errorkit import ErrorKit
+    from asgi_errorkit.testing import request
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    kit = ErrorKit(app)
+"""
+
+
+def test_at_exit_everything_is_written() -> None:
+    lines = run(PROGRAM + '    asyncio.run(request(kit, path="/last"))\n').splitlines()
+    assert ['"request_complete"' in line for line in lines] == [False, True]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_starts_anew_and_repeats_nothing_of_its_parent() -> None:
+    out = run(
+        PROGRAM
+        + """
+    asyncio.run(request(kit, path="/parent"))
+    pid = os.fork()
+    asyncio.run(request(kit, path="/child" if pid == 0 else "/parent-after"))
+    kit.flush()
+    assert kit.get_error_stats()["total_requests"] == (1 if pid == 0 else 2) or pid == 0
+    sys.stdout.flush()
+    if pid == 0:
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    """
+    )
+    completed = [line for line in out.splitlines() if '"request_complete"' in line]
+    for path in ("/parent", "/child", "/parent-after"):
+        assert sum(f'http://test{path}"' in line for line in completed) == 1
+    ids = {line.split('"request_id":"')[1][:32] for line in completed}
+    assert len(ids) == 3
