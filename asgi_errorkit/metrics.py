@@ -1,0 +1,337 @@
+"""Performance of requests: windowed statistics in all and per route, made on the drain side."""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
+
+from asgi_errorkit.exchange import (
+    CAUGHT,
+    END,
+    ENDED,
+    FIRST_BYTE,
+    ID,
+    KIND,
+    MEMORY_AFTER,
+    MEMORY_BEFORE,
+    METHOD,
+    PATH,
+    SESSION,
+    STARTED,
+    STATUS,
+    Record,
+)
+from asgi_errorkit.histogram import LogHistogram, Windows
+from asgi_errorkit.outcome import outcome_of
+from asgi_errorkit.process import ProcessSampler
+from asgi_errorkit.redact import Redactor
+from asgi_errorkit.routes import RouteLabels
+
+__all__ = ["PerformanceMetrics", "RequestMetrics"]
+
+logger = logging.getLogger("asgi_errorkit.performance")
+
+HISTORY_MINUTES = 60
+_TOTAL_WIDTH_SECONDS = 5.0
+_ROUTE_WIDTH_SECONDS = 60.0
+_QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
+_WARN_EVERY_SECONDS = 10.0
+_PATH_LIMIT = 2048
+
+
+@dataclass(slots=True)
+class PerformanceMetrics:
+    """One request's performance; seconds, MiB and percent. Memory and CPU are the process's."""
+
+    request_id: str
+    method: str
+    url: str
+    duration: float
+    memory_before: float
+    memory_after: float
+    memory_delta: float
+    cpu_usage: float
+    status_code: int
+    error: str | None = None
+    timestamp: float = 0.0
+
+
+class _Bucket:
+    """What is kept of one span of time."""
+
+    __slots__ = (
+        "cpu_maximum",
+        "cpu_total",
+        "durations",
+        "first_bytes",
+        "high_memory",
+        "memory_delta_maximum",
+        "memory_delta_total",
+        "outcomes",
+        "slow",
+    )
+
+    def __init__(self) -> None:
+        self.durations = LogHistogram()
+        self.first_bytes = LogHistogram()
+        self.outcomes: dict[str, int] = {}
+        self.cpu_maximum = self.cpu_total = 0.0
+        self.memory_delta_maximum = float("-inf")
+        self.memory_delta_total = 0.0
+        self.slow = 0
+        self.high_memory = 0
+
+    def merge(self, other: "_Bucket") -> None:
+        self.durations.merge(other.durations)
+        self.first_bytes.merge(other.first_bytes)
+        for outcome, number in other.outcomes.items():
+            self.outcomes[outcome] = self.outcomes.get(outcome, 0) + number
+        self.cpu_maximum = max(self.cpu_maximum, other.cpu_maximum)
+        self.cpu_total += other.cpu_total
+        self.memory_delta_maximum = max(self.memory_delta_maximum, other.memory_delta_maximum)
+        self.memory_delta_total += other.memory_delta_total
+        self.slow += other.slow
+        self.high_memory += other.high_memory
+
+
+class _RouteBucket:
+    """What is kept of one route in one span of time."""
+
+    __slots__ = ("durations", "failed")
+
+    def __init__(self) -> None:
+        self.durations = LogHistogram()
+        self.failed = 0
+
+
+class RequestMetrics:
+    """The sink that measures requests: windows in all, per route, and the latest ones singly.
+
+    Websocket sessions last as long as they like, and so are not counted among the requests.
+    """
+
+    def __init__(
+        self,
+        *,
+        sampler: ProcessSampler,
+        clock: Callable[[], float],
+        slow_request_seconds: float,
+        memory_growth_mb: float,
+        high_memory_mb: float,
+        high_cpu_percent: float,
+        max_metrics: int,
+        max_routes: int,
+    ) -> None:
+        self._sampler = sampler
+        self._clock = clock
+        self._slow_seconds = slow_request_seconds
+        self._growth_mb = memory_growth_mb
+        self._high_memory_mb = high_memory_mb
+        self._high_cpu_percent = high_cpu_percent
+        self._max_routes = max_routes
+        self._latest: deque[tuple[tuple[Any, ...], float]] = deque(maxlen=max_metrics)
+        self._offset = 0.0
+        self._redactor = Redactor()
+        self._labels = RouteLabels(max_routes)
+        self._total = Windows(
+            _Bucket,
+            width_seconds=_TOTAL_WIDTH_SECONDS,
+            count=int(HISTORY_MINUTES * 60 / _TOTAL_WIDTH_SECONDS),
+        )
+        self._routes: dict[str, Windows[_RouteBucket]] = {}
+        self._warned_at: dict[str, float] = {}
+        self._unwarned: dict[str, int] = {}
+
+    def __call__(self, batch: Sequence[Record], offset: float) -> None:
+        ended: dict[float, list[Record]] = {}
+        for record in batch:
+            if record[KIND] == END and record[SESSION] is None:
+                span = record[ENDED] // _TOTAL_WIDTH_SECONDS
+                if span in ended:
+                    ended[span].append(record)
+                else:
+                    ended[span] = [record]
+        self._offset = offset
+        for records in ended.values():
+            self._observe(records, self._sampler.cpu_percent)
+
+    def _observe(self, records: list[Record], cpu: float) -> None:
+        """Count records of one span; what is summed at once costs a third of one by one."""
+        bucket = self._total.at(records[0][ENDED])
+        durations = [record[ENDED] - record[STARTED] for record in records]
+        bucket.durations.add_all(durations)
+        bucket.first_bytes.add_all(
+            [r[FIRST_BYTE] - r[STARTED] for r in records if r[FIRST_BYTE] is not None]
+        )
+        growths = [_memory_delta(record) for record in records]
+        bucket.memory_delta_total += sum(growths)
+        bucket.memory_delta_maximum = max(bucket.memory_delta_maximum, *growths)
+        bucket.cpu_total += cpu * len(records)
+        bucket.cpu_maximum = max(bucket.cpu_maximum, cpu)
+        self._latest.extend(
+            (kept if len(kept[2]) <= _PATH_LIMIT else _cut(kept), cpu)
+            for kept in map(_KEPT, records)
+        )
+        self._observe_routes(bucket, records, durations)
+        if max(durations) > self._slow_seconds or max(growths) > self._growth_mb:
+            for record, duration, growth in zip(records, durations, growths, strict=True):
+                self._note_issues(bucket, record, duration, growth)
+        self._note_process(records[-1], cpu)
+
+    def _observe_routes(
+        self, bucket: _Bucket, records: list[Record], durations: list[float]
+    ) -> None:
+        outcomes, label_of = bucket.outcomes, self._labels
+        by_label: dict[str, list[float]] = {}
+        for record, duration in zip(records, durations, strict=True):
+            label = label_of(record)
+            if label in by_label:
+                by_label[label].append(duration)
+            else:
+                by_label[label] = [duration]
+            outcome = outcome_of(record)
+            outcomes[outcome.text] = outcomes.get(outcome.text, 0) + 1
+            if outcome.failed:
+                self._route(label, record).failed += 1
+        for label, values in by_label.items():
+            self._route(label, records[0]).durations.add_all(values)
+
+    def _route(self, label: str, record: Record) -> _RouteBucket:
+        windows = self._routes.get(label)
+        if windows is None:
+            windows = self._routes[label] = Windows(
+                _RouteBucket,
+                width_seconds=_ROUTE_WIDTH_SECONDS,
+                count=int(HISTORY_MINUTES * 60 / _ROUTE_WIDTH_SECONDS),
+            )
+        return windows.at(record[ENDED])
+
+    def _note_issues(self, bucket: _Bucket, record: Record, duration: float, growth: float) -> None:
+        where = self._where(record)
+        if duration > self._slow_seconds:
+            bucket.slow += 1
+            self._warn("slow", record, f"Slow request: {duration:.2f} s for {where}")
+        if growth > self._growth_mb:
+            bucket.high_memory += 1
+            self._warn("growth", record, f"Memory grew by {growth:.1f} MB during {where}")
+
+    def _note_process(self, record: Record, cpu: float) -> None:
+        """Once a batch: these are figures of the process, which all its records share."""
+        memory = record[MEMORY_AFTER]
+        if memory > self._high_memory_mb:
+            where = self._where(record)
+            self._warn("memory", record, f"High memory usage: {memory:.1f} MB after {where}")
+        if cpu > self._high_cpu_percent:
+            self._warn("cpu", record, f"High CPU usage: {cpu:.0f} % around {self._where(record)}")
+
+    def _where(self, record: Record) -> str:
+        return f"{self._labels(record)} (request {record[ID]})"
+
+    def _warn(self, kind: str, record: Record, text: str) -> None:
+        """Warn of one kind of issue at most every ten seconds, telling how many went untold."""
+        at = record[ENDED]
+        if at - self._warned_at.get(kind, float("-inf")) < _WARN_EVERY_SECONDS:
+            self._unwarned[kind] = self._unwarned.get(kind, 0) + 1
+            return
+        self._warned_at[kind] = at
+        untold = self._unwarned.pop(kind, 0)
+        logger.warning("%s%s", text, f"; {untold} more like it before" if untold else "")
+
+    def latest(self) -> list[PerformanceMetrics]:
+        """The latest requests, oldest first."""
+        return [_view(kept, cpu, self._offset, self._redactor) for kept, cpu in list(self._latest)]
+
+    def stats(self, window_minutes: float, in_flight: int) -> dict[str, Any]:
+        """The statistics of the last minutes; durations in seconds, memory in MiB."""
+        seconds = _window_seconds(window_minutes)
+        now = self._clock()
+        total = _Bucket()
+        for bucket in self._total.last(seconds, now):
+            total.merge(bucket)
+        durations = total.durations
+        number = durations.count
+        if not number:
+            return {"message": "No metrics available", "total_requests": 0, "in_flight": in_flight}
+        return {
+            "total_requests": number,
+            "avg_duration": durations.total / number,
+            "max_duration": durations.maximum,
+            "min_duration": durations.minimum,
+            "avg_memory_delta": total.memory_delta_total / number,
+            "max_memory_delta": total.memory_delta_maximum,
+            "avg_cpu_usage": total.cpu_total / number,
+            "max_cpu_usage": total.cpu_maximum,
+            "slow_requests": total.slow,
+            "high_memory_requests": total.high_memory,
+            "percentiles": percentiles(durations),
+            "time_to_first_byte": percentiles(total.first_bytes),
+            "outcomes": total.outcomes,
+            "requests_per_second": number / seconds,
+            "in_flight": in_flight,
+            "routes": self._route_stats(seconds, now),
+        }
+
+    def _route_stats(self, seconds: float, now: float) -> dict[str, dict[str, Any]]:
+        stats = {}
+        for label, windows in list(self._routes.items()):
+            durations, failed = LogHistogram(), 0
+            for bucket in windows.last(seconds, now):
+                durations.merge(bucket.durations)
+                failed += bucket.failed
+            if durations.count:
+                stats[label] = {
+                    "requests": durations.count,
+                    "failed": failed,
+                    "avg_duration": durations.total / durations.count,
+                    "max_duration": durations.maximum,
+                    **percentiles(durations),
+                }
+        return stats
+
+
+def percentiles(histogram: LogHistogram) -> dict[str, float]:
+    """The five percentiles people ask for, within 2 % of the true ones."""
+    return dict(zip(_QUANTILES, histogram.quantiles(list(_QUANTILES.values())), strict=True))
+
+
+def _memory_delta(record: Record) -> float:
+    before = record[MEMORY_BEFORE]
+    # Zero means that no sample had been taken yet: the growth since then is not the request's.
+    return float(record[MEMORY_AFTER] - before) if before else 0.0
+
+
+# The record itself holds the request's headers, and is let go.
+_KEPT = itemgetter(ID, METHOD, PATH, STARTED, ENDED, MEMORY_BEFORE, MEMORY_AFTER, STATUS, CAUGHT)
+
+
+def _cut(kept: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (*kept[:2], kept[2][:_PATH_LIMIT], *kept[3:])
+
+
+def _view(
+    kept: tuple[Any, ...], cpu: float, offset: float, redactor: Redactor
+) -> PerformanceMetrics:
+    request_id, method, path, started, ended, before, after, status, caught = kept
+    return PerformanceMetrics(
+        request_id=request_id,
+        method=method,
+        url=path,
+        duration=ended - started,
+        memory_before=before,
+        memory_after=after,
+        memory_delta=after - before if before else 0.0,
+        cpu_usage=cpu,
+        status_code=status or 500,
+        error=redactor.text(caught.snapshot.message) if caught and caught.snapshot else None,
+        timestamp=ended + offset,
+    )
+
+
+def _window_seconds(window_minutes: float) -> float:
+    if not 0 < window_minutes <= HISTORY_MINUTES:
+        raise ValueError(
+            f"window_minutes must be more than 0 and at most {HISTORY_MINUTES}; got {window_minutes!r}"
+        )
+    return window_minutes * 60.0

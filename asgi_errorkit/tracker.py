@@ -1,0 +1,359 @@
+"""The tracker: counts errors and requests in windows, and groups errors of the same origin."""
+
+import os
+import sys
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from asgi_errorkit.classify import Classifier, Verdict
+from asgi_errorkit.errors import ErrorAction, ErrorInfo, ErrorType
+from asgi_errorkit.exchange import (
+    CAUGHT,
+    COMPLETE,
+    ENDED,
+    ERROR,
+    HEADERS,
+    ID,
+    KIND,
+    METHOD,
+    NOW,
+    PATH,
+    QUERY,
+    SCOPE,
+    STATUS,
+    Caught,
+    Exchange,
+    Record,
+    begin,
+    current,
+    trace_context,
+)
+from asgi_errorkit.fingerprint import Snapshot, as_json, group_id, snapshot, top_in_app
+from asgi_errorkit.histogram import Windows
+from asgi_errorkit.outcome import Outcome, outcome_of
+from asgi_errorkit.recorder import Recorder
+from asgi_errorkit.redact import Redactor
+from asgi_errorkit.routes import RouteLabels
+
+__all__ = ["ErrorGroup", "ErrorTracker"]
+
+HISTORY_MINUTES = 60
+_FULL_SAMPLES = 5
+_SAMPLE_EVERY_SECONDS = 10.0
+_PATH_LIMIT = 2048
+_HEADER_LIMIT = 256
+
+
+class _Counts:
+    """What happened within one second."""
+
+    __slots__ = ("alerting", "by_severity", "by_type", "client_errors", "failed", "requests")
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.failed = 0
+        self.client_errors = 0
+        self.by_type: dict[str, int] = {}
+        self.by_severity: dict[str, int] = {}
+        self.alerting: dict[str, tuple[int, int]] = {}  # type: errors, threshold
+
+    def add(self, info: ErrorInfo) -> None:
+        name, severity = info.error_type.value, info.severity.value
+        self.by_type[name] = self.by_type.get(name, 0) + 1
+        self.by_severity[severity] = self.by_severity.get(severity, 0) + 1
+        if info.action is ErrorAction.ALERT:
+            self.alerting[name] = self.alerting.get(name, (0, 0))[0] + 1, info.alert_threshold
+
+    def merge(self, other: "_Counts") -> None:
+        self.requests += other.requests
+        self.failed += other.failed
+        self.client_errors += other.client_errors
+        for mine, others in (
+            (self.by_type, other.by_type),
+            (self.by_severity, other.by_severity),
+        ):
+            for name, number in others.items():
+                mine[name] = mine.get(name, 0) + number
+        for name, (errors, threshold) in other.alerting.items():
+            self.alerting[name] = self.alerting.get(name, (0, 0))[0] + errors, threshold
+
+
+@dataclass(slots=True)
+class ErrorGroup:
+    """Errors of one origin: the same exception type through the same frames of the application.
+
+    Times are seconds since the epoch. ``sample`` is the last one kept: a bounded, redacted
+    traceback with source lines and the request it came from.
+    """
+
+    fingerprint: str
+    error_type: ErrorType
+    type_name: str
+    message: str
+    where: str | None
+    first_seen: float
+    last_seen: float
+    release: str | None
+    count: int = 0
+    routes: dict[str, int] = field(default_factory=dict)
+    sample: dict[str, Any] = field(default_factory=dict)
+    sampled_at: float = float("-inf")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The group as plain JSON-able data."""
+        group = {field.name: getattr(self, field.name) for field in fields(self)}
+        del group["sampled_at"]
+        return {**group, "error_type": self.error_type.value, "routes": dict(self.routes)}
+
+
+class ErrorTracker:
+    """Counts and groups what the recorder brings it, and answers with what is true now.
+
+    Windows are kept per second for an hour, groups up to ``max_groups`` (the least recently seen
+    goes first, counted in ``dropped_groups``), so neither cost nor memory grows with traffic.
+    ``policies`` and ``rules`` are those of `asgi_errorkit.classify.Classifier`. ``release`` names
+    the running version in the samples; default is the environment's ASGI_ERRORKIT_RELEASE.
+    """
+
+    def __init__(
+        self,
+        *,
+        rules: Any = (),
+        policies: Mapping[Any, ErrorInfo] | None = None,
+        max_groups: int = 500,
+        release: str | None = None,
+        redact: Sequence[str] = (),
+        recorder: Recorder | None = None,
+    ) -> None:
+        if recorder is not None and not isinstance(recorder, Recorder):
+            raise TypeError(f"recorder must be a Recorder or None; got {recorder!r}")
+        if max_groups < 1:
+            raise ValueError(f"max_groups must be at least 1; got {max_groups!r}")
+        self.classifier = Classifier(rules=rules, policies=policies)
+        self.recorder = recorder or Recorder()
+        self.redactor = Redactor(extra_names=redact)
+        self.release = release or os.environ.get("ASGI_ERRORKIT_RELEASE")
+        self.dropped_groups = 0
+        self._max_groups = max_groups
+        self._groups: OrderedDict[str, ErrorGroup] = OrderedDict()
+        self._windows = Windows(_Counts, width_seconds=1.0, count=HISTORY_MINUTES * 60)
+        self._labels = RouteLabels()
+        self.recorder.add_sink(self.observe)
+
+    def record_error(
+        self,
+        error_type: ErrorType,
+        error_info: ErrorInfo | None = None,
+        context: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Record an error that was handled or happened outside of a request; callable anywhere.
+
+        ``error_info`` defaults to the policy of the type. The exception is ``context["exception"]``,
+        or the one being handled; should it later escape from the same request, it is not counted
+        again. Raises TypeError for what is no ErrorType, ErrorInfo or mapping.
+        """
+        if not isinstance(error_type, ErrorType):
+            raise TypeError(f"error_type must be an ErrorType; got {error_type!r}")
+        info = self.classifier.policy(error_type) if error_info is None else error_info
+        if not isinstance(info, ErrorInfo):
+            raise TypeError(f"error_info must be an ErrorInfo or None; got {error_info!r}")
+        if context is not None and not isinstance(context, Mapping):
+            raise TypeError(f"context must be a mapping or None; got {context!r}")
+        exc = _exception_of(context)
+        caught = Caught(
+            snapshot(exc) if exc is not None else None,
+            Verdict(info, info.status_code or 500, "rule"),
+            {k: v for k, v in (context or {}).items() if v is not exc} or None,
+        )
+        exchange = current()
+        if exchange is not None and exc is not None:
+            told_of = exchange.seen[1] if exchange.seen and exchange.seen[0] is exc else ()
+            exchange.seen = (exc, (*told_of, id(self)))
+        told = self._around(exchange)
+        told.caught = caught
+        told.ended_at = told.started_at
+        told.state[SCOPE] = told.state[NOW] = None
+        self.recorder.publish(told.state, ERROR)
+
+    def get_error_stats(self, window_minutes: float = 5) -> dict[str, Any]:
+        """What went wrong in the last minutes (more than 0, at most 60), with all requests beside it.
+
+        ``error_rate`` is errors a minute, ``error_ratio`` failed requests by all requests.
+        """
+        if not 0 < window_minutes <= HISTORY_MINUTES:
+            raise ValueError(
+                f"window_minutes must be more than 0 and at most {HISTORY_MINUTES}; got {window_minutes!r}"
+            )
+        total = self.recorder.read(lambda: self._merged(window_minutes * 60.0))
+        errors = sum(total.by_type.values())
+        return {
+            "total_errors": errors,
+            "errors_by_type": total.by_type,
+            "errors_by_severity": total.by_severity,
+            "error_rate": errors / window_minutes,
+            "circuit_breakers": {},
+            "recent_alerts": [],
+            "total_requests": total.requests,
+            "failed_requests": total.failed,
+            "client_errors": total.client_errors,
+            "error_ratio": total.failed / total.requests if total.requests else 0.0,
+            "alerts_due": _due(total),
+            "error_groups": len(self._groups),
+            "window_minutes": window_minutes,
+        }
+
+    def groups(self) -> list[ErrorGroup]:
+        """The known groups, the most recently seen first."""
+        return self.recorder.read(
+            lambda: [_copied(group) for group in reversed(self._groups.values())]
+        )
+
+    def group(self, fingerprint: str) -> ErrorGroup | None:
+        """One group by its fingerprint, as error log lines tell it in ``error_group``."""
+        group = self.recorder.read(lambda: self._groups.get(fingerprint))
+        return None if group is None else _copied(group)
+
+    def _merged(self, seconds: float) -> _Counts:
+        total = _Counts()
+        for counts in self._windows.last(seconds, self.recorder.clock()):
+            total.merge(counts)
+        return total
+
+    def observe(self, batch: Sequence[Record], offset: float) -> None:
+        """The sink: count every record, look closer at those that did not go well."""
+        at = self._windows.at
+        for record in batch:
+            kind = record[KIND]
+            counts = at(record[ENDED])
+            if kind != ERROR:
+                counts.requests += 1
+                status = record[STATUS]
+                if (
+                    record[CAUGHT] is None
+                    and record[COMPLETE]
+                    and status is not None
+                    and status < 400
+                ):
+                    continue
+            self._note(record, counts, offset)
+
+    def _note(self, record: Record, counts: _Counts, offset: float) -> None:
+        caught: Caught | None = record[CAUGHT]
+        told = record[KIND] == ERROR
+        outcome = Outcome.SERVER_ERROR if told else outcome_of(record)
+        if not outcome.failed and outcome is not Outcome.CLIENT_ERROR:
+            return
+        verdict = caught.verdict if caught else self.classifier.status(record[STATUS] or 500)
+        if verdict.info.action is ErrorAction.IGNORE:
+            return
+        if outcome is Outcome.CLIENT_ERROR:
+            counts.client_errors += 1
+        elif not told:
+            counts.failed += 1
+        if caught and id(self) in caught.counted_by:
+            return
+        counts.add(verdict.info)
+        if caught or outcome.failed:
+            self._add_to_group(record, caught, verdict.info, offset)
+
+    def _add_to_group(
+        self, record: Record, caught: Caught | None, info: ErrorInfo, offset: float
+    ) -> None:
+        snap = caught.snapshot if caught else None
+        label = self._labels(record) if record[METHOD] else None
+        key = group_id(snap, info.error_type.value, record[STATUS], label)
+        seen_at = record[ENDED] + offset
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = self._new_group(key, snap, info, record, seen_at)
+        self._groups.move_to_end(key)
+        group.count += 1
+        group.last_seen = seen_at
+        if label is not None and (label in group.routes or len(group.routes) < 20):
+            group.routes[label] = group.routes.get(label, 0) + 1
+        due = group.count <= _FULL_SAMPLES or seen_at - group.sampled_at >= _SAMPLE_EVERY_SECONDS
+        if due:
+            group.sampled_at = seen_at
+            group.sample = self._sample(record, caught, seen_at)
+
+    def _new_group(
+        self, key: str, snap: Snapshot | None, info: ErrorInfo, record: Record, seen_at: float
+    ) -> ErrorGroup:
+        if len(self._groups) >= self._max_groups:
+            self._groups.popitem(last=False)
+            self.dropped_groups += 1
+        frame = top_in_app(snap) if snap else None
+        return ErrorGroup(
+            fingerprint=key,
+            error_type=info.error_type,
+            type_name=snap.type_name
+            if snap
+            else f"HTTP {record[STATUS]}"
+            if record[STATUS]
+            else "",
+            message=self.redactor.text(snap.message, 512) if snap else "",
+            where=f"{frame.file}:{frame.line} {frame.function}" if frame else None,
+            first_seen=seen_at,
+            last_seen=seen_at,
+            release=self.release,
+        )
+
+    def _sample(self, record: Record, caught: Caught | None, seen_at: float) -> dict[str, Any]:
+        """One occurrence, as JSON-able as it is harmless."""
+        trace = trace_context(record[HEADERS])
+        return {
+            "at": seen_at,
+            "release": self.release,
+            "request_id": record[ID] or None,
+            "trace_id": trace[0] if trace else None,
+            "method": record[METHOD] or None,
+            "path": self.redactor.text(record[PATH], _PATH_LIMIT) or None,
+            "query": self.redactor.query(record[QUERY][:_PATH_LIMIT].decode("latin-1")) or None,
+            "status_code": record[STATUS],
+            "headers": {
+                name: self.redactor.header(name, value)[:_HEADER_LIMIT]
+                for name, value in _texts(record[HEADERS])
+            },
+            "exception": as_json(caught.snapshot, self.redactor)
+            if caught and caught.snapshot
+            else None,
+            "context": self.redactor.mapping(caught.context) if caught and caught.context else None,
+        }
+
+    def _around(self, exchange: Exchange | None) -> Exchange:
+        """A stand-in that carries an error told of within ``exchange``, or outside of any."""
+        clock, memory = self.recorder.clock, self.recorder.sampler.memory_mb
+        if exchange is None:
+            nobody = Exchange(begin({}, {}, "", clock, memory))
+            nobody.method = ""
+            return nobody
+        scope = exchange.scope or {"method": exchange.method, "path": exchange.path}
+        return Exchange(begin(scope, exchange.headers, exchange.request_id, clock, memory))
+
+
+def _exception_of(context: Mapping[str, Any] | None) -> BaseException | None:
+    given = context.get("exception") if context else None
+    return given if isinstance(given, BaseException) else sys.exc_info()[1]
+
+
+def _copied(group: ErrorGroup) -> ErrorGroup:
+    """A group as it is now; samples are replaced, never changed."""
+    return replace(group, routes=dict(group.routes))
+
+
+def _texts(headers: Mapping[bytes, bytes]) -> list[tuple[str, str]]:
+    return [
+        (name[:64].decode("latin-1"), value.decode("latin-1"))
+        for name, value in list(headers.items())[:50]
+    ]
+
+
+def _due(counts: _Counts) -> dict[str, dict[str, int]]:
+    """The types whose policy asks for an alert, and whose errors have reached its threshold."""
+    return {
+        name: {"errors": errors, "threshold": threshold}
+        for name, (errors, threshold) in counts.alerting.items()
+        if errors >= threshold
+    }
