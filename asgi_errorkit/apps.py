@@ -1,0 +1,77 @@
+"""What is given to be wrapped: any ASGI application, and the frames already around it."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from asgi_errorkit.choices import Choices
+from asgi_errorkit.types import ASGIApp
+
+__all__ = ["check_type", "choices_within", "single_callable"]
+
+_DEEPEST = 50
+
+
+def single_callable(app: Any) -> ASGIApp:
+    """The app as ASGI 3 calls it; an ASGI 2 app is adapted. Raises TypeError for anything else."""
+    if not callable(app):
+        raise TypeError(
+            "app must be an ASGI application, a callable that takes (scope, receive, send); "
+            f"got {type(app).__name__}: {app!r:.100}"
+        )
+    wanted = _positional_parameters(app)
+    if wanted is None or wanted == 3:
+        return app  # type: ignore[no-any-return]  # what it returns shows when it is called
+    if wanted == 1:
+        # Loaded only for such an app: it brings asyncio with it.
+        from asgiref.compatibility import double_to_single_callable  # noqa: PLC0415
+
+        return double_to_single_callable(app)  # type: ignore[no-any-return,no-untyped-call]
+    if inspect.isclass(app):
+        raise TypeError(f"app must be an application, not its class: pass {app.__name__}(...)")
+    if wanted == 0:
+        raise TypeError(f"app must be an application, not a factory of one: pass {_name(app)}()")
+    raise TypeError(
+        f"app must take (scope, receive, send); {_name(app)} takes {wanted} positional arguments"
+    )
+
+
+def choices_within(app: Any) -> Choices | None:
+    """The choices of the nearest frame of ours around the app, also through other middleware."""
+    for _ in range(_DEEPEST):
+        choices = getattr(app, "choices", None)
+        if isinstance(choices, Choices):
+            return choices
+        app = getattr(app, "app", None)
+        if app is None:
+            return None
+    return None
+
+
+def check_type(name: str, given: object, wanted: type) -> None:
+    """Raise TypeError unless an optional part is of its class, or None."""
+    if given is not None and not isinstance(given, wanted):
+        raise TypeError(f"{name} must be {_article(wanted.__name__)} or None; got {given!r:.200}")
+
+
+def _article(name: str) -> str:
+    return f"an {name}" if name[0] in "AEIOU" else f"a {name}"
+
+
+def _positional_parameters(app: Callable[..., Any]) -> int | None:
+    """How many positional arguments it requires, or 3 where it can take that many; None: unknown."""
+    try:
+        parameters = inspect.signature(app).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return 3
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    required = sum(p.default is p.empty for p in positional)
+    if required <= 3 <= len(positional):
+        return 3
+    return required
+
+
+def _name(app: Any) -> str:
+    return getattr(app, "__qualname__", None) or type(app).__qualname__

@@ -1,0 +1,58 @@
+"""What a frame does, decided once at construction."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from asgi_errorkit.classify import Classifier
+from asgi_errorkit.exchange import Exchange
+from asgi_errorkit.identity import RequestIds
+from asgi_errorkit.recorder import Recorder
+from asgi_errorkit.types import Message, Scope, Send
+
+__all__ = ["Answers", "Choices", "merged"]
+
+
+class Answers(Protocol):
+    """What a frame asks of the part that answers errors."""
+
+    def may_replace(self, start: Message) -> bool:
+        """Whether a start message looks like a framework's stock 500."""
+        ...
+
+    def replaces(self, body: Message) -> bool:
+        """Whether the body after such a start shows that it is one."""
+        ...
+
+    async def observe(self, exchange: Exchange, exc: Exception) -> None:
+        """Tell the application's own hook of an error."""
+        ...
+
+    async def answer(self, exchange: Exchange, exc: Exception, scope: Scope, send: Send) -> bool:
+        """Send an answer; True when the exception need not go any further."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """The parts that a frame works with; a part that is None leaves no trace on the path."""
+
+    recorder: Recorder
+    classifier: Classifier
+    ids: RequestIds
+    answers: Answers | None = None
+    logs: int = 0  # the id of the sink that writes the log lines
+    collect: Callable[[Scope], dict[str, Any] | None] | None = None
+
+
+def merged(side_by_side: Sequence[Choices]) -> Choices:
+    """The choices of one frame that does what these would do, one within the other."""
+    answering = next((c for c in side_by_side if c.answers is not None), side_by_side[0])
+    return Choices(
+        recorder=answering.recorder,
+        classifier=answering.classifier,
+        ids=answering.ids,
+        answers=answering.answers,
+        logs=next((c.logs for c in side_by_side if c.logs), 0),
+        collect=next((c.collect for c in side_by_side if c.collect is not None), None),
+    )

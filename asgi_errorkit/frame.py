@@ -1,0 +1,132 @@
+"""The one frame around the app: opens an exchange, watches it, and publishes what happened."""
+
+from collections.abc import Awaitable
+from typing import Any
+
+from asgi_errorkit.choices import Choices
+from asgi_errorkit.exchange import (
+    COMPLETE,
+    CURRENT,
+    DISCONNECTED,
+    ENDED,
+    FIRST_BYTE,
+    HELD,
+    INTERRUPTED,
+    KEY,
+    RECEIVED,
+    SCOPE,
+    SENT,
+    STATUS,
+    Exchange,
+    begin,
+    leave,
+)
+from asgi_errorkit.failure import failed
+from asgi_errorkit.holding import after_held, holds, nothing, release
+from asgi_errorkit.joining import gather, join
+from asgi_errorkit.response import FILE_BODIES, headers_of, watch_file, with_header
+from asgi_errorkit.session import serve_session
+from asgi_errorkit.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ["frame"]
+
+
+def frame(app: ASGIApp, choices: Choices) -> ASGIApp:
+    """Wrap ``app`` so that each of its exchanges is recorded.
+
+    Whoever stands outermost opens the exchange; a frame further in finds it in the scope and
+    joins it. Scopes other than http and websocket pass through untouched.
+    """
+    recorder, answers, collect = choices.recorder, choices.answers, choices.collect
+    logs, ids = choices.logs, choices.ids
+    clock, sampler, active = recorder.clock, recorder.sampler, recorder.active
+    finish = recorder.finish
+    header, id_of, ready_id, make_id = ids.header, ids.of, ids.ready, ids.make
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> Any:
+        if scope.get("type") != "http":
+            return await serve_other(app, choices, scope, receive, send)
+        if KEY in scope and scope[KEY][SCOPE] is not None:
+            return await join(app, choices, scope, receive, send)
+        if not recorder.running:
+            recorder.start()
+        headers = headers_of(scope)
+        inbound = headers.get(header)
+        if inbound is not None:
+            request_id = id_of(inbound)
+        else:
+            try:
+                request_id = ready_id()
+            except IndexError:
+                request_id = make_id()
+        state = begin(scope, headers, request_id, clock, sampler.memory_mb, logs)
+
+        async def watched_receive() -> Message:
+            message = await receive()
+            kind = message.get("type")
+            if kind == "http.request":
+                state[RECEIVED] += len(message.get("body") or b"")
+            elif kind == "http.disconnect" and not state[COMPLETE]:
+                state[DISCONNECTED] = True
+            return message
+
+        def watched_send(message: Message) -> Awaitable[None]:
+            # Not a coroutine: the server's own awaitable goes back, one frame less per message.
+            kind = message.get("type")
+            if state[HELD]:
+                return after_held(Exchange(state), answers, message, send, header)
+            if kind == "http.response.body":
+                piece = message.get("body")
+                if piece:
+                    state[SENT] += len(piece)
+                if not message.get("more_body"):
+                    state[ENDED] = clock()
+                    state[COMPLETE] = True
+            elif kind == "http.response.start":
+                if (
+                    answers is not None
+                    and message.get("status") == 500
+                    and holds(Exchange(state), answers, message)
+                ):
+                    return nothing()
+                state[STATUS] = message.get("status")
+                state[FIRST_BYTE] = clock()
+                message = with_header(message, header, request_id)
+            elif kind in FILE_BODIES:
+                watch_file(Exchange(state), message, clock())
+            return send(message)
+
+        scope[KEY] = state
+        active[id(state)] = state
+        token = CURRENT.set(state)
+        try:
+            result = await app(scope, watched_receive, watched_send)
+            if state[HELD]:
+                await release(Exchange(state), state[HELD], send, header)
+            return result
+        except Exception as exc:
+            if not await failed(Exchange(state), exc, choices, send, watched_send):
+                raise
+        except BaseException:
+            state[INTERRUPTED] = True
+            raise
+        finally:
+            leave(token)
+            if collect is not None:
+                gather(Exchange(state), collect)
+            finish(state)
+
+    return serve
+
+
+async def serve_other(
+    app: ASGIApp, choices: Choices, scope: Scope, receive: Receive, send: Send
+) -> Any:
+    """Websocket sessions are watched too; all else passes, and a lifespan's end flushes."""
+    if scope.get("type") == "websocket":
+        return await serve_session(app, choices, scope, receive, send)
+    try:
+        return await app(scope, receive, send)
+    finally:
+        if scope.get("type") == "lifespan":
+            choices.recorder.flush()

@@ -1,0 +1,59 @@
+"""A framework's stock 500, held back until it is known whether an exception follows it.
+
+Starlette sends a complete "Internal Server Error" and then raises the exception on. The answer
+that was asked for can replace it only if it has not been sent; any other response is let through.
+"""
+
+import sys
+from collections.abc import Awaitable
+
+from asgi_errorkit.choices import Answers
+from asgi_errorkit.exchange import Exchange
+from asgi_errorkit.response import FILE_BODIES, body, start, watch_file
+from asgi_errorkit.types import Message, Send
+
+__all__ = ["after_held", "holds", "nothing", "release"]
+
+
+async def nothing() -> None:
+    """Stands for a message that is held back."""
+
+
+def holds(exchange: Exchange, answers: Answers, message: Message) -> bool:
+    """Hold the start of a response back if it may be a stock 500.
+
+    Only one that is sent while an exception is being handled: a handler that chose these words by
+    itself is not kept waiting for its background task.
+    """
+    handled = sys.exc_info()[0]
+    if handled is None or any(cls.__name__ == "HTTPException" for cls in handled.__mro__):
+        return False
+    if exchange.started or exchange.scope is None or not answers.may_replace(message):
+        return False
+    exchange.held = [message]
+    return True
+
+
+def after_held(
+    exchange: Exchange, answers: Answers | None, message: Message, send: Send, header: bytes
+) -> Awaitable[None]:
+    """Take what follows a held start: hold the stock body too, or let all of it go."""
+    held = exchange.held or []
+    if len(held) == 1 and answers is not None and answers.replaces(message):
+        held.append(message)
+        return nothing()
+    return release(exchange, [*held, message], send, header)
+
+
+async def release(exchange: Exchange, messages: list[Message], send: Send, header: bytes) -> None:
+    """Send what was held back, noted as if it had been sent at once."""
+    exchange.held = None
+    for message in messages:
+        if message.get("type") == "http.response.start":
+            await send(start(exchange, message, exchange.now(), header))
+            continue
+        if message.get("type") == "http.response.body":
+            body(exchange, message, exchange.now())
+        elif message.get("type") in FILE_BODIES:
+            watch_file(exchange, message, exchange.now())
+        await send(message)

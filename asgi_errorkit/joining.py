@@ -1,0 +1,101 @@
+"""A frame inside another: it joins the exchange that is open, and answers what it was asked to."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from asgi_errorkit.choices import Answers, Choices
+from asgi_errorkit.exchange import KEY, Exchange, begin
+from asgi_errorkit.failure import failed
+from asgi_errorkit.holding import after_held, holds, nothing, release
+from asgi_errorkit.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ["enter", "gather", "join"]
+
+
+async def join(app: ASGIApp, choices: Choices, scope: Scope, receive: Receive, send: Send) -> Any:
+    """Run the app within the exchange that a frame further out has opened."""
+    exchange = Exchange(scope[KEY])
+    enter(exchange, choices)
+    try:
+        if choices.answers is None:
+            return await app(scope, receive, send)
+        return await _answered(app, choices, choices.answers, exchange, receive, send)
+    finally:
+        if choices.collect is not None:
+            gather(exchange, choices.collect)
+
+
+def enter(exchange: Exchange, choices: Choices) -> None:
+    """Have this frame's recorder get the exchange too; its log lines are written once."""
+    recorder = choices.recorder
+    exchange.logged = exchange.logged or choices.logs
+    if id(exchange.state) not in recorder.active:
+        if not recorder.running:
+            recorder.start()
+        exchange.joined += (recorder,)
+        recorder.active[id(exchange.state)] = exchange.state
+
+
+def gather(exchange: Exchange, collect: Callable[[Scope], dict[str, Any] | None]) -> None:
+    """Add the log fields that are read from the scope."""
+    scope = exchange.scope
+    added = collect(scope) if scope is not None else None
+    if added:
+        exchange.annotate(**added)
+
+
+async def _answered(
+    app: ASGIApp,
+    choices: Choices,
+    answers: Answers,
+    exchange: Exchange,
+    receive: Receive,
+    send: Send,
+) -> Any:
+    """As the outermost frame does, with an eye of its own on the response.
+
+    A middleware further out may withhold the start (compression does), and then the exchange has
+    not seen it although the app has sent it: a second start would be sent.
+    """
+    scope = exchange.scope
+    if scope is None:  # the exchange has ended; this is a task that outlived it
+        raise RuntimeError("an app was called after its exchange had ended")
+    inner = Exchange(begin(scope, exchange.headers, exchange.request_id, exchange.now, 0.0))
+    header = choices.ids.header
+
+    def watched_send(message: Message) -> Awaitable[None]:
+        if inner.held:
+            return after_held(inner, answers, message, send, header)
+        if message.get("type") == "http.response.start":
+            if message.get("status") == 500 and holds(inner, answers, message):
+                return nothing()
+            inner.status = message.get("status")
+        return send(message)
+
+    try:
+        result = await app(scope, receive, watched_send)
+        if inner.held:
+            await release(inner, inner.held, send, header)
+        return result
+    except Exception as exc:
+        if not await _failed_inside(exchange, inner, exc, choices, send, watched_send):
+            raise
+    finally:
+        # The exception holds this frame by its traceback: a circle that only the collector ends.
+        inner.scope = inner.seen = inner.held = None
+
+
+async def _failed_inside(
+    exchange: Exchange,
+    inner: Exchange,
+    exc: Exception,
+    choices: Choices,
+    send: Send,
+    watched_send: Send,
+) -> bool:
+    for name in ("seen", "disconnected", "complete", "extra"):
+        setattr(inner, name, getattr(exchange, name))
+    answered = await failed(inner, exc, choices, send, watched_send)
+    for name in ("seen", "disconnected", "caught", "extra"):
+        setattr(exchange, name, getattr(inner, name))
+    return answered

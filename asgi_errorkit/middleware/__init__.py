@@ -1,0 +1,1 @@
+"""The middlewares: each works alone, and side by side they share one exchange."""

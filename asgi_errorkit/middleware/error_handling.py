@@ -1,0 +1,223 @@
+"""Error handling as middleware: catches, classifies, records and answers what the app raises."""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from inspect import isawaitable
+from typing import Any, TypeAlias
+
+from asgi_errorkit.apps import check_type, choices_within, single_callable
+from asgi_errorkit.choices import Choices
+from asgi_errorkit.exchange import Exchange
+from asgi_errorkit.frame import frame
+from asgi_errorkit.identity import RequestIds
+from asgi_errorkit.problem import Answer, Failure, answer
+from asgi_errorkit.tracker import ErrorTracker
+from asgi_errorkit.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ["ErrorHandlingMiddleware"]
+
+Headers: TypeAlias = Mapping[str, str] | Callable[[Scope], Mapping[str, str]]
+Responder: TypeAlias = Callable[[Exchange, Exception], Answer | Awaitable[Answer | None] | None]
+OnError: TypeAlias = Callable[[Exchange, Exception], object]
+
+# A token, RFC 9110, 5.6.2, and a field value, 5.5.
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\u0100-\U0010ffff]*")
+_STOCK = b"Internal Server Error"
+
+
+class ErrorHandlingMiddleware:
+    """Records every error that escapes the app, and answers it if nothing has been sent yet.
+
+    ``error_tracker`` counts and classifies; None makes one. ``debug`` answers with traceback,
+    request and redacted locals: never in production. ``headers`` are added to error answers: a
+    mapping, or a callable of the scope such as `asgi_errorkit.cors`. ``on_error(exchange, exc)``
+    is told of each error; ``responder(exchange, exc)`` may return an `Answer` of its own, or None
+    for the usual one; both may be async, and are counted in ``hook_errors`` when they raise.
+    ``reraise`` lets an answered exception go on, for chains in which something further out wants
+    it. Once the response has started, an error is recorded and always goes on.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        error_tracker: ErrorTracker | None = None,
+        *,
+        debug: bool = False,
+        reraise: bool = False,
+        headers: Headers | None = None,
+        on_error: OnError | None = None,
+        responder: Responder | None = None,
+        request_ids: RequestIds | None = None,
+    ) -> None:
+        check_type("error_tracker", error_tracker, ErrorTracker)
+        check_type("request_ids", request_ids, RequestIds)
+        for name, hook in (("on_error", on_error), ("responder", responder)):
+            if hook is not None and not callable(hook):
+                raise TypeError(f"{name} must be a callable or None; got {hook!r}")
+        self.app = app
+        self.error_tracker = error_tracker or ErrorTracker()
+        self._answers = _Answers(
+            self.error_tracker,
+            debug=bool(debug),
+            reraise=bool(reraise),
+            headers=_checked(headers),
+            on_error=on_error,
+            responder=responder,
+        )
+        within = choices_within(app)
+        self.choices = Choices(
+            recorder=self.error_tracker.recorder,
+            classifier=self.error_tracker.classifier,
+            ids=request_ids or (within.ids if within else RequestIds()),
+            answers=self._answers,
+        )
+        self.error_tracker.recorder.after_fork(self.choices.ids.reset_after_fork)
+        self._serve = frame(single_callable(app), self.choices)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
+        return await self._serve(scope, receive, send)
+
+    @property
+    def hook_errors(self) -> int:
+        """How often a hook, responder or headers callable of the application raised."""
+        return self._answers.hook_errors
+
+
+class _Answers:
+    """Turns an exception into a response; see `asgi_errorkit.choices.Answers`."""
+
+    def __init__(
+        self,
+        tracker: ErrorTracker,
+        *,
+        debug: bool,
+        reraise: bool,
+        headers: Headers | None,
+        on_error: OnError | None,
+        responder: Responder | None,
+    ) -> None:
+        self.hook_errors = 0
+        self._judge = tracker.classifier
+        self._redactor = tracker.redactor
+        self._wall_clock = tracker.recorder.wall_clock
+        self._debug = debug
+        self._reraise = reraise
+        self._headers = headers
+        self._on_error = on_error
+        self._responder = responder
+
+    def may_replace(self, start: Message) -> bool:
+        """A stock 500 announces exactly the bytes that Starlette answers with."""
+        given = start.get("headers")
+        if type(given) is not list:  # what can be read but once is not ours to read
+            return False
+        try:
+            headers = dict(given)
+        except (TypeError, ValueError):
+            return False
+        return headers.get(b"content-length") == b"%d" % len(_STOCK)
+
+    def replaces(self, body: Message) -> bool:
+        return (
+            body.get("type") == "http.response.body"
+            and body.get("body") == _STOCK
+            and not body.get("more_body")
+        )
+
+    async def observe(self, exchange: Exchange, exc: Exception) -> None:
+        if self._on_error is None:
+            return
+        try:
+            told = self._on_error(exchange, exc)
+            if isawaitable(told):
+                await told
+        except Exception:  # noqa: BLE001  a hook that breaks must not break the answer
+            self.hook_errors += 1
+
+    async def answer(self, exchange: Exchange, exc: Exception, scope: Scope, send: Send) -> bool:
+        made = await self._respond(exchange, exc) or self._usual(exchange, exc, scope)
+        headers = [*made.headers, *self._extra_headers(scope, made)]
+        await send(
+            {
+                "type": "http.response.start",
+                "status": made.status_code,
+                "headers": headers,
+            }
+        )
+        bodiless = made.status_code in (204, 304) or exchange.method == "HEAD"
+        await send({"type": "http.response.body", "body": b"" if bodiless else made.body})
+        return not self._reraise
+
+    async def _respond(self, exchange: Exchange, exc: Exception) -> Answer | None:
+        if self._responder is None:
+            return None
+        try:
+            made = self._responder(exchange, exc)
+            if isawaitable(made):
+                made = await made
+            if made is None:
+                return None
+            return _valid(Answer(*made))
+        except Exception:  # noqa: BLE001  then the usual answer is sent
+            self.hook_errors += 1
+            return None
+
+    def _usual(self, exchange: Exchange, exc: Exception, scope: Scope) -> Answer:
+        caught = exchange.caught
+        verdict = caught.verdict if caught else self._judge(exc)
+        failure = Failure(
+            exc, verdict.info, verdict.status_code, exchange.request_id, self._wall_clock()
+        )
+        return answer(failure, scope, debug=self._debug, redactor=self._redactor)
+
+    def _extra_headers(self, scope: Scope, made: Answer) -> list[tuple[bytes, bytes]]:
+        if self._headers is None:
+            return []
+        try:
+            extra = self._headers(scope) if callable(self._headers) else self._headers
+            return _encoded(extra)
+        except Exception:  # noqa: BLE001  an answer without them is better than none
+            self.hook_errors += 1
+            return []
+
+
+def _checked(headers: Headers | None) -> Headers | None:
+    if headers is None or callable(headers):
+        return headers
+    if not isinstance(headers, Mapping):
+        raise TypeError(
+            f"headers must be a mapping, a callable of the scope, or None; got {headers!r}"
+        )
+    _encoded(headers)
+    return headers
+
+
+def _valid(made: Answer) -> Answer:
+    pairs = [(bytes(name), bytes(value)) for name, value in made.headers]
+    if not (isinstance(made.status_code, int) and 200 <= made.status_code <= 999):
+        raise ValueError(f"a status code lies between 200 and 999; got {made.status_code!r}")
+    if not isinstance(made.body, bytes):
+        raise TypeError(f"a body is bytes; got {type(made.body).__name__}")
+    return Answer(made.status_code, pairs, made.body)
+
+
+def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    encoded = []
+    for name, value in headers.items():
+        if not _is_header(name, value):
+            raise ValueError(
+                "a header must be a name and a value on one line, in Latin-1; "
+                f"got {name!r}: {value!r}"
+            )
+        encoded.append((name.lower().encode("latin-1"), value.encode("latin-1")))
+    return encoded
+
+
+def _is_header(name: object, value: object) -> bool:
+    return (
+        isinstance(name, str)
+        and isinstance(value, str)
+        and _NAME.fullmatch(name) is not None
+        and _VALUE.fullmatch(value) is not None
+    )

@@ -1,0 +1,121 @@
+"""Websocket sessions: watched and recorded like requests, never answered."""
+
+from collections.abc import Awaitable
+from typing import Any
+
+from asgi_errorkit.choices import Choices
+from asgi_errorkit.exchange import CURRENT, KEY, SCOPE, Exchange, begin, leave
+from asgi_errorkit.failure import is_disconnect, note
+from asgi_errorkit.joining import enter, gather
+from asgi_errorkit.response import headers_of, start, with_header
+from asgi_errorkit.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ["serve_session"]
+
+# The places in a session: messages from the client, to it, and the close code.
+_IN, _OUT, _CODE = range(3)
+
+
+async def serve_session(
+    app: ASGIApp, choices: Choices, scope: Scope, receive: Receive, send: Send
+) -> Any:
+    """Run the app for one websocket; an exception is recorded and goes on to the server."""
+    if KEY in scope and scope[KEY][SCOPE] is not None:
+        enter(Exchange(scope[KEY]), choices)
+        return await app(scope, receive, send)
+    recorder = choices.recorder
+    if not recorder.running:
+        recorder.start()
+    headers = headers_of(scope)
+    request_id = choices.ids.of(headers.get(choices.ids.header))
+    state = begin(
+        scope, headers, request_id, recorder.clock, recorder.sampler.memory_mb, choices.logs
+    )
+    exchange = Exchange(state)
+    exchange.session = [0, 0, None]
+
+    async def watched_receive() -> Message:
+        message = await receive()
+        _received(exchange, message)
+        return message
+
+    def watched_send(message: Message) -> Awaitable[None]:
+        return send(_sent(exchange, choices, message))
+
+    scope[KEY] = state
+    recorder.active[id(state)] = state
+    token = CURRENT.set(state)
+    try:
+        return await app(scope, watched_receive, watched_send)
+    except Exception as exc:
+        if is_disconnect(exchange, exc, send):
+            exchange.disconnected = not exchange.complete
+        else:
+            await note(exchange, exc, choices)
+        raise
+    except BaseException:
+        exchange.interrupted = True
+        raise
+    finally:
+        leave(token)
+        if choices.collect is not None:
+            gather(exchange, choices.collect)
+        recorder.finish(state)
+
+
+def _received(exchange: Exchange, message: Message) -> None:
+    kind = message.get("type")
+    session = exchange.session
+    if session is None:
+        return
+    if kind == "websocket.receive":
+        session[_IN] = (session[_IN] or 0) + 1
+        exchange.received += _size(message)
+    elif kind == "websocket.disconnect" and not exchange.complete:
+        exchange.disconnected = exchange.complete = True
+        exchange.ended_at = exchange.now()
+        session[_CODE] = message.get("code", 1005)
+
+
+def _sent(exchange: Exchange, choices: Choices, message: Message) -> Message:
+    kind = message.get("type")
+    session = exchange.session
+    if session is None:
+        return message
+    if kind == "websocket.send":
+        session[_OUT] = (session[_OUT] or 0) + 1
+        exchange.sent += _size(message)
+    elif kind == "websocket.accept":
+        return _accept(exchange, choices, message)
+    elif kind == "websocket.close":
+        _close(exchange, session, message)
+    elif kind == "websocket.http.response.start":
+        return start(exchange, message, exchange.now(), choices.ids.header)
+    elif kind == "websocket.http.response.body":
+        exchange.sent += len(message.get("body") or b"")
+        exchange.complete = not message.get("more_body")
+    return message
+
+
+def _accept(exchange: Exchange, choices: Choices, message: Message) -> Message:
+    exchange.first_byte_at = exchange.now()
+    exchange.status = 101  # last: from now on the session can be announced
+    return with_header(message, choices.ids.header, exchange.request_id)
+
+
+def _close(exchange: Exchange, session: list[int | None], message: Message) -> None:
+    if exchange.complete:
+        return
+    if exchange.status is None:
+        exchange.status = 403  # what servers answer to a close before the accept
+    session[_CODE] = message.get("code", 1000)
+    exchange.ended_at = exchange.now()
+    exchange.complete = True
+
+
+def _size(message: Message) -> int:
+    payload = message.get("bytes")
+    if payload is not None:
+        return len(payload)
+    text = message.get("text") or ""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

@@ -1,0 +1,199 @@
+"""The stack of middlewares around one app, and ErrorKit, its one-line face."""
+
+from typing import Any
+
+from asgi_errorkit.apps import check_type, single_callable
+from asgi_errorkit.choices import Choices, merged
+from asgi_errorkit.frame import frame
+from asgi_errorkit.identity import RequestIds
+from asgi_errorkit.middleware.error_handling import ErrorHandlingMiddleware
+from asgi_errorkit.middleware.performance_monitoring import PerformanceMonitoringMiddleware
+from asgi_errorkit.middleware.structured_logging import StructuredLoggingMiddleware
+from asgi_errorkit.tracker import ErrorTracker
+from asgi_errorkit.types import ASGIApp, Receive, Scope, Send
+
+__all__ = ["ErrorKit", "MiddlewareStack"]
+
+_DEFAULTS: tuple[type[Any], ...] = (
+    StructuredLoggingMiddleware,
+    ErrorHandlingMiddleware,
+    PerformanceMonitoringMiddleware,
+)
+
+
+class MiddlewareStack:
+    """Collects middlewares, then builds them around an app, the first added outermost.
+
+    What is missing of the three defaults (logging, error handling, performance monitoring) is
+    added innermost, in that order. Ours that stand side by side are built as one frame; any pure
+    ASGI middleware class may stand between them. Once built, a stack does not change.
+    """
+
+    def __init__(
+        self, *, error_tracker: ErrorTracker | None = None, request_ids: RequestIds | None = None
+    ) -> None:
+        check_type("error_tracker", error_tracker, ErrorTracker)
+        check_type("request_ids", request_ids, RequestIds)
+        self.error_tracker = error_tracker or ErrorTracker()
+        self.middleware_stack: list[tuple[type[Any], dict[str, Any]]] = []
+        self._request_ids = request_ids or RequestIds()
+        self._built: ErrorKit | None = None
+
+    def add_middleware(self, middleware_class: type[Any], **options: Any) -> None:
+        """Add a middleware class with its options, further in than those added before.
+
+        Raises TypeError for what is no class, ValueError for one of ours that is there already,
+        RuntimeError when the stack has been built.
+        """
+        if self._built is not None:
+            raise RuntimeError(
+                "this stack has been built: add middleware before create_middleware_stack(app)"
+            )
+        if not isinstance(middleware_class, type):
+            raise TypeError(
+                "middleware_class must be a class that is called with the app, not an instance; "
+                f"got {middleware_class!r}"
+            )
+        if middleware_class in _DEFAULTS and self._has(middleware_class):
+            raise ValueError(f"{middleware_class.__name__} has been added already")
+        if options.get("error_tracker") is not None and middleware_class is ErrorHandlingMiddleware:
+            self.error_tracker = options["error_tracker"]
+        self.middleware_stack.append((middleware_class, options))
+
+    def create_middleware_stack(self, app: ASGIApp) -> "ErrorKit":
+        """Build the stack around the app, once; the app stays reachable as ``.app``."""
+        return ErrorKit(app, stack=self)
+
+    def get_error_stats(self, window_minutes: float = 5) -> dict[str, Any]:
+        """See `ErrorTracker.get_error_stats`."""
+        return self.error_tracker.get_error_stats(window_minutes)
+
+    def get_performance_stats(self, window_minutes: float = 5) -> dict[str, Any]:
+        """See `PerformanceMonitoringMiddleware.get_performance_stats`; the stack must be built."""
+        if self._built is None:
+            raise RuntimeError("the stack has not been built: call create_middleware_stack(app)")
+        return self._built.get_performance_stats(window_minutes)
+
+    def _has(self, middleware_class: type[Any]) -> bool:
+        return any(issubclass(cls, middleware_class) for cls, _ in self.middleware_stack)
+
+    def _build(self, kit: "ErrorKit", app: ASGIApp) -> tuple[ASGIApp, list[Any]]:
+        """The outermost callable, and the middlewares from the innermost out."""
+        if self._built is not None:
+            raise RuntimeError("this stack has been built around an app: make one for each app")
+        layers = list(self.middleware_stack)
+        layers += [(cls, {}) for cls in _DEFAULTS if not self._has(cls)]
+        built: list[Any] = []
+        side_by_side: list[Choices] = []
+        for cls, options in reversed(layers):
+            if cls not in _DEFAULTS and side_by_side:
+                app, side_by_side = frame(app, merged(side_by_side)), []
+            layer = cls(app, **{**self._shared(cls), **options})
+            if isinstance(layer, StructuredLoggingMiddleware):
+                layer.lines.judge = self.error_tracker.classifier
+            built.append(layer)
+            if cls in _DEFAULTS:
+                side_by_side.append(layer.choices)
+            else:
+                app = layer
+        self.middleware_stack = layers
+        self._built = kit
+        return frame(app, merged(side_by_side)) if side_by_side else app, built
+
+    def _shared(self, cls: type[Any]) -> dict[str, Any]:
+        """What the parts of one stack have in common."""
+        if issubclass(cls, ErrorHandlingMiddleware):
+            return {"error_tracker": self.error_tracker, "request_ids": self._request_ids}
+        if issubclass(cls, _DEFAULTS):
+            return {"recorder": self.error_tracker.recorder, "request_ids": self._request_ids}
+        return {}
+
+
+class ErrorKit:
+    """Wraps any ASGI app: every error caught, classified, answered, counted and grouped; every
+    request logged and measured.
+
+    ``tracker`` is the `ErrorTracker` to count in; ``debug`` answers errors with their traceback
+    (never in production); ``log_level`` is the least level logged. For the options of the parts
+    give a ``stack`` instead: a `MiddlewareStack` with its middlewares added. The app is ``.app``;
+    ``logging``, ``errors`` and ``performance`` are the three parts.
+    """
+
+    logging: StructuredLoggingMiddleware
+    errors: ErrorHandlingMiddleware
+    performance: PerformanceMonitoringMiddleware
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        stack: MiddlewareStack | None = None,
+        tracker: ErrorTracker | None = None,
+        debug: bool = False,
+        log_level: str = "INFO",
+        request_ids: RequestIds | None = None,
+    ) -> None:
+        check_type("stack", stack, MiddlewareStack)
+        check_type("tracker", tracker, ErrorTracker)
+        if stack is None:
+            stack = MiddlewareStack(error_tracker=tracker, request_ids=request_ids)
+            stack.add_middleware(StructuredLoggingMiddleware, log_level=log_level)
+            stack.add_middleware(ErrorHandlingMiddleware, debug=debug)
+        elif tracker is not None or request_ids is not None or debug or log_level != "INFO":
+            raise ValueError(
+                "with a stack, give tracker and request_ids to MiddlewareStack(...), "
+                "debug and log_level to its middlewares"
+            )
+        self.app = app
+        self.tracker = stack.error_tracker
+        self._serve, built = stack._build(self, single_callable(app))  # noqa: SLF001  its other half
+        for layer in built:
+            self._name(layer)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
+        return await self._serve(scope, receive, send)
+
+    def _name(self, layer: Any) -> None:
+        if isinstance(layer, StructuredLoggingMiddleware):
+            self.logging = layer
+        elif isinstance(layer, ErrorHandlingMiddleware):
+            self.errors = layer
+        elif isinstance(layer, PerformanceMonitoringMiddleware):
+            self.performance = layer
+
+    def get_error_stats(self, window_minutes: float = 5) -> dict[str, Any]:
+        """See `ErrorTracker.get_error_stats`."""
+        return self.tracker.get_error_stats(window_minutes)
+
+    def get_performance_stats(self, window_minutes: float = 5) -> dict[str, Any]:
+        """See `PerformanceMonitoringMiddleware.get_performance_stats`."""
+        return self.performance.get_performance_stats(window_minutes)
+
+    def status(self) -> dict[str, Any]:
+        """Everything at one look: errors, performance, alerts, breakers, and the kit's own losses."""
+        errors = self.get_error_stats()
+        recorder = self.tracker.recorder
+        return {
+            "error_stats": errors,
+            "performance_stats": self.get_performance_stats(),
+            "alert_summary": {"total_alerts": 0, "recent_alerts": errors["recent_alerts"]},
+            "circuit_breakers": errors["circuit_breakers"],
+            "recorder": {
+                **recorder.counts(),
+                "dropped_log_lines": self.logging.writer.dropped_lines,
+                "dropped_groups": self.tracker.dropped_groups,
+                "observer_errors": self.logging.lines.observer_errors + self.errors.hook_errors,
+            },
+            "timestamp": recorder.wall_clock(),
+        }
+
+    def flush(self) -> None:
+        """Write every log line of what has happened so far."""
+        self.tracker.recorder.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        app = self.__dict__.get("app")
+        raise AttributeError(
+            f"ErrorKit has no attribute {name!r}: it wraps your {type(app).__name__}. Set the app up "
+            f"before you wrap it (routes, state, middleware), or reach it as .app.{name}"
+        )

@@ -1,0 +1,160 @@
+"""For tests: a clock that is set by hand, a raw ASGI client, and captured log lines."""
+
+import io
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from asgi_errorkit.types import ASGIApp, Message, Scope
+
+__all__ = ["HandClock", "LogLines", "Reply", "request", "session"]
+
+
+class HandClock:
+    """A clock that stands still until it is moved; seconds."""
+
+    def __init__(self, at: float = 1_000.0) -> None:
+        self.at = at
+
+    def __call__(self) -> float:
+        return self.at
+
+    def move(self, seconds: float) -> None:
+        self.at += seconds
+
+
+class LogLines(io.BytesIO):
+    """A stream for log lines that reads them back as dicts."""
+
+    def lines(self, event: str | None = None) -> list[dict[str, Any]]:
+        """Every line written so far, or those of one event."""
+        lines = [orjson.loads(line) for line in self.getvalue().splitlines()]
+        return [line for line in lines if event in (None, line["event"])]
+
+
+class Reply:
+    """What an app sent for one request, and how it ended."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.raised: BaseException | None = None
+        self.returned: Any = None
+
+    @property
+    def starts(self) -> list[Message]:
+        return [m for m in self.messages if m["type"].endswith("response.start")]
+
+    @property
+    def status(self) -> int | None:
+        return self.starts[0]["status"] if self.starts else None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The response's headers by lower-case name; of a repeated one the last."""
+        pairs = self.starts[0].get("headers", ()) if self.starts else ()
+        return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in pairs}
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(
+            m.get("body", b"") for m in self.messages if m["type"] == "http.response.body"
+        )
+
+    @property
+    def complete(self) -> bool:
+        return any(
+            m["type"] == "http.response.body" and not m.get("more_body") for m in self.messages
+        )
+
+    def json(self) -> Any:
+        return orjson.loads(self.body)
+
+
+def http_scope(
+    method: str = "GET",
+    path: str = "/",
+    *,
+    query: bytes = b"",
+    headers: Iterable[tuple[bytes, bytes]] = (),
+    **more: Any,
+) -> Scope:
+    """A scope as uvicorn makes it."""
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "server": ("127.0.0.1", 8000),
+        "client": ("127.0.0.1", 50000),
+        "scheme": "http",
+        "method": method,
+        "root_path": "",
+        "path": path,
+        "raw_path": path.encode("utf-8", "surrogatepass"),
+        "query_string": query,
+        "headers": [(b"host", b"test"), *headers],
+        "state": {},
+        **more,
+    }
+
+
+async def request(
+    app: ASGIApp,
+    method: str = "GET",
+    path: str = "/",
+    *,
+    query: bytes = b"",
+    headers: Iterable[tuple[bytes, bytes]] = (),
+    body: bytes | Iterable[bytes] = b"",
+    **more: Any,
+) -> Reply:
+    """Send one http request to the app as a server would; what it raises is in ``raised``.
+
+    After its body the client leaves: the next receive gives ``http.disconnect``.
+    """
+    pieces = [body] if isinstance(body, bytes) else list(body)
+    events: list[Message] = [
+        {"type": "http.request", "body": piece, "more_body": number < len(pieces)}
+        for number, piece in enumerate(pieces, 1)
+    ]
+    return await _run(
+        app,
+        http_scope(method, path, query=query, headers=headers, **more),
+        [*events, {"type": "http.disconnect"}],
+    )
+
+
+async def session(
+    app: ASGIApp,
+    path: str = "/",
+    *,
+    messages: Iterable[str | bytes] = (),
+    headers: Iterable[tuple[bytes, bytes]] = (),
+    code: int = 1000,
+) -> Reply:
+    """Open a websocket, send the messages, and leave with ``code``."""
+    scope = http_scope("GET", path, headers=headers)
+    del scope["method"]
+    scope.update(type="websocket", scheme="ws", subprotocols=[])
+    events: list[Message] = [{"type": "websocket.connect"}]
+    events += [
+        {"type": "websocket.receive", "text" if isinstance(m, str) else "bytes": m}
+        for m in messages
+    ]
+    return await _run(app, scope, [*events, {"type": "websocket.disconnect", "code": code}])
+
+
+async def _run(app: ASGIApp, scope: Scope, events: list[Message]) -> Reply:
+    reply = Reply()
+
+    async def receive() -> Message:
+        return events.pop(0) if len(events) > 1 else events[0]
+
+    async def send(message: Message) -> None:
+        reply.messages.append(message)
+
+    try:
+        reply.returned = await app(scope, receive, send)
+    except BaseException as raised:  # noqa: BLE001  the test looks at it
+        reply.raised = raised
+    return reply

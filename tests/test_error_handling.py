@@ -1,0 +1,613 @@
+"""Error handling: what escapes the app is recorded once, and answered only while it still can be."""
+
+import asyncio
+from functools import partial
+
+import pytest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.routing import Route
+
+from asgi_errorkit import (
+    POLICIES,
+    Answer,
+    ErrorAction,
+    ErrorHandlingMiddleware,
+    ErrorInfo,
+    ErrorSeverity,
+    ErrorTracker,
+    ErrorType,
+    PublicError,
+    Recorder,
+    StructuredLoggingMiddleware,
+    cors,
+)
+from asgi_errorkit.testing import LogLines, http_scope, request, session
+
+START = {"type": "http.response.start", "status": 200, "headers": []}
+PIECE = {"type": "http.response.body", "body": b"piece", "more_body": True}
+END = {"type": "http.response.body", "body": b"end"}
+SECRET = "the-words-of-the-exception"
+BROWSER = [(b"accept", b"text/html,*/*;q=0.8")]
+
+
+def raising(exc, *messages):
+    """An app that sends the messages and then raises."""
+
+    async def app(scope, receive, send):
+        for message in messages:
+            await send(message)
+        raise exc
+
+    return app
+
+
+def handled(app, *, policies=None, **options):
+    tracker = ErrorTracker(recorder=Recorder(flush_seconds=None), policies=policies)
+    return ErrorHandlingMiddleware(app, tracker, **options)
+
+
+def counted(middleware):
+    stats = middleware.error_tracker.get_error_stats()
+    return stats["total_requests"], stats["failed_requests"], stats["total_errors"]
+
+
+# Before, amid and after the response
+
+
+async def test_an_error_before_the_start_is_answered_and_goes_no_further():
+    """One whole problem document, counted once, with the id that its header tells."""
+    middleware = handled(raising(ValueError(SECRET)))
+    reply = await request(middleware, "POST", "/videos")
+    assert (reply.status, reply.complete, reply.raised) == (500, True, None)
+    assert len(reply.starts) == 1 and len(reply.messages) == 2
+    assert reply.headers["content-type"] == "application/problem+json"
+    assert reply.headers["x-request-id"] == reply.json()["request_id"]
+    assert counted(middleware) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "sent", [[START], [START, PIECE], [START, END]], ids=["start", "piece", "all"]
+)
+async def test_an_error_after_the_start_is_recorded_and_goes_on(sent):
+    """Neither a second start nor an end that was not: the server is to see that it failed."""
+    exc = ValueError("boom")
+    middleware = handled(raising(exc, *sent))
+    reply = await request(middleware)
+    assert reply.raised is exc
+    assert [m["type"] for m in reply.messages] == [m["type"] for m in sent]
+    assert reply.complete == (sent[-1] is END)
+    assert counted(middleware) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("messages", [[], [START], [START, PIECE]], ids=len)
+async def test_returning_without_completing_is_a_failure_without_an_answer(messages):
+    """Returned normally is not success; what is missing is for the server to judge."""
+
+    async def app(scope, receive, send):
+        for message in messages:
+            await send(message)
+
+    middleware = handled(app)
+    reply = await request(middleware)
+    assert reply.raised is None and len(reply.messages) == len(messages)
+    assert counted(middleware) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "exc",
+    [
+        asyncio.CancelledError(),
+        KeyboardInterrupt(),
+        SystemExit(3),
+        GeneratorExit(),
+        BaseExceptionGroup("", [asyncio.CancelledError()]),
+        BaseExceptionGroup("", [KeyboardInterrupt(), ValueError("boom")]),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("sent", [[], [START, PIECE]], ids=["before", "after"])
+async def test_what_is_no_exception_passes_and_is_no_error(exc, sent):
+    """Cancellation and the process's end belong to the server: same object, nothing sent."""
+    middleware = handled(raising(exc, *sent))
+    reply = await request(middleware)
+    assert reply.raised is exc
+    assert len(reply.messages) == len(sent)
+    assert counted(middleware) == (1, 0, 0)
+
+
+async def test_a_group_of_exceptions_is_an_error_like_any_other():
+    reply = await request(middleware := handled(raising(ExceptionGroup("", [TimeoutError()]))))
+    assert reply.status == 504 and counted(middleware) == (1, 1, 1)
+
+
+# Clients that leave, and servers that refuse
+
+
+@pytest.mark.parametrize("exc", [None, ClientDisconnect(), ConnectionResetError()], ids=repr)
+async def test_a_client_that_left_is_no_error(exc):
+    """An app that hears of the disconnect may return or raise: nothing is sent, nothing counted."""
+
+    async def app(scope, receive, send):
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        if exc:
+            raise exc
+
+    reply = await request(middleware := handled(app))
+    assert reply.messages == [] and reply.raised is exc
+    assert counted(middleware) == (1, 0, 0)
+
+
+async def test_a_connection_that_the_app_lost_is_an_error():
+    """Only with a client that left is a ConnectionError its leaving."""
+    reply = await request(middleware := handled(raising(ConnectionResetError())))
+    assert reply.status == 502 and counted(middleware) == (1, 1, 1)
+
+
+async def test_a_mistake_after_the_client_left_is_still_an_error():
+    async def app(scope, receive, send):
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        raise KeyError("video")
+
+    await request(middleware := handled(app))
+    assert counted(middleware)[2] == 1
+
+
+class Server:
+    """A server whose send raises from the nth message on, in each shape that a callable has."""
+
+    def __init__(self, exc, after=0):
+        self.exc, self.after, self.messages = exc, after, []
+
+    async def send(self, message):
+        if len(self.messages) >= self.after:
+            raise self.exc
+        self.messages.append(message)
+
+    __call__ = send
+
+    def shapes(self):
+        async def closure(message):
+            await self.send(message)
+
+        return {
+            "method": self.send,
+            "object": self,
+            "partial": partial(Server.send, self),
+            "closure": closure,
+        }
+
+
+async def nothing():
+    return {"type": "http.disconnect"}
+
+
+@pytest.mark.parametrize("shape", ["method", "object", "partial", "closure"])
+@pytest.mark.parametrize("after", [0, 1])
+@pytest.mark.parametrize(
+    ("exc", "errors"), [(RuntimeError("misuse"), 1), (BrokenPipeError(), 0)], ids=["misuse", "gone"]
+)
+async def test_what_the_servers_own_send_raises_reaches_the_server(exc, errors, after, shape):
+    """It is not ours to answer: the app sees it, the server gets it back, nothing more is sent."""
+    seen = []
+
+    async def app(scope, receive, send):
+        try:
+            await send(START)
+            await send(END)
+        except Exception as raised:
+            seen.append(raised)
+            raise
+
+    middleware, server = handled(app), Server(exc, after)
+    with pytest.raises(type(exc)) as raised:
+        await middleware(http_scope(), nothing, server.shapes()[shape])
+    assert raised.value is exc and seen == [exc]
+    assert len(server.messages) == after
+    assert counted(middleware)[2] == errors
+
+
+async def test_an_app_that_survives_a_failing_send_is_left_alone():
+    async def app(scope, receive, send):
+        try:
+            await send(START)
+        except OSError:
+            return "gone"
+
+    server = Server(OSError())
+    middleware = handled(app)
+    assert await middleware(http_scope(), nothing, server.send) == "gone"
+    assert server.messages == []
+
+
+async def test_a_server_that_refuses_our_answer_gets_its_own_error():
+    """When the answer itself cannot be sent, nothing of it is tried again."""
+    server = Server(BrokenPipeError())
+    with pytest.raises(BrokenPipeError):
+        await handled(raising(ValueError("boom")))(http_scope(), nothing, server.send)
+    assert server.messages == []
+
+
+# The stock 500 of Starlette, and what only looks like it
+
+
+def starlette(fails, **options):
+    return Starlette(routes=[Route("/", fails)], **options)
+
+
+async def raises(request):
+    raise ValueError(SECRET)
+
+
+def logged_around(app):
+    """Another of our middlewares further out: error handling then joins its exchange."""
+    return StructuredLoggingMiddleware(
+        app, stream=LogLines(), recorder=Recorder(flush_seconds=None)
+    )
+
+
+anywhere = pytest.mark.parametrize(
+    "around", [lambda app: app, logged_around], ids=["outermost", "further in"]
+)
+
+
+@anywhere
+async def test_a_stock_500_is_replaced_by_our_answer(around):
+    """Starlette sends its own 500 and then raises: the client gets one answer, ours."""
+    reply = await request(around(middleware := handled(starlette(raises))))
+    assert (reply.status, len(reply.starts), reply.raised) == (500, 1, None)
+    assert reply.json()["status"] == 500
+    assert counted(middleware) == (1, 1, 1)
+
+
+def custom(body, status_code=500):
+    async def answer(request, exc):
+        return PlainTextResponse(body, status_code=status_code)
+
+    return answer
+
+
+@anywhere
+@pytest.mark.parametrize("body", ["We are sorry.", "x" * len("Internal Server Error"), ""], ids=len)
+async def test_a_custom_500_is_untouched_and_its_exception_goes_on(body, around):
+    """What the application wrote for its users is theirs; the error is recorded all the same."""
+    app = starlette(raises, exception_handlers={500: custom(body)})
+    bare, reply = await request(app), await request(around(middleware := handled(app)))
+    assert (reply.status, reply.body, len(reply.starts)) == (500, body.encode(), 1)
+    assert [type(r.raised) for r in (bare, reply)] == [ValueError, ValueError]
+    assert counted(middleware) == (1, 1, 1)
+
+
+@anywhere
+async def test_a_client_that_left_amid_its_upload_is_no_stock_500(around):
+    """Starlette answers 500 to a client that has gone; that is its leaving, not our failure."""
+
+    async def reads(request):
+        await request.body()
+
+    middleware, server = handled(starlette(reads)), Server(None, after=10)
+    with pytest.raises(ClientDisconnect):
+        await around(middleware)(http_scope(), nothing, server.send)
+    assert [m["type"] for m in server.messages] in (
+        [],
+        ["http.response.start", "http.response.body"],
+    )
+    assert counted(middleware) == (1, 0, 0)
+
+
+@anywhere
+async def test_a_raised_500_without_an_escaping_exception_is_untouched(around):
+    """HTTPException(500) is answered by Starlette in the stock words; byte for byte it stays."""
+
+    async def fails(request):
+        raise HTTPException(500)
+
+    middleware = handled(starlette(fails))
+    bare, reply = await request(starlette(fails)), await request(around(middleware))
+    assert (reply.status, reply.body, reply.raised) == (500, bare.body, None)
+    assert [m["type"] for m in reply.messages] == [m["type"] for m in bare.messages]
+    assert bare.headers.items() <= reply.headers.items()
+    assert counted(middleware) == (1, 1, 1)
+
+
+async def test_a_streamed_500_is_passed_on_piece_by_piece():
+    """Only what announces exactly the stock body is held back, and never a stream."""
+    server = Server(None, after=10)
+
+    async def pieces():
+        for number in range(3):
+            assert len(server.messages) == 1 + number
+            yield b"piece"
+
+    async def fails(request):
+        return StreamingResponse(pieces(), status_code=500)
+
+    await handled(starlette(fails))(http_scope(), nothing, server.send)
+    assert len(server.messages) == 5
+
+
+async def test_a_frameworks_debug_page_is_untouched():
+    reply = await request(handled(starlette(raises, debug=True)), headers=BROWSER)
+    assert SECRET.encode() in reply.body and len(reply.starts) == 1
+
+
+# What is answered
+
+
+@pytest.mark.parametrize(
+    ("exc", "status", "kind"),
+    [
+        (TimeoutError(), 504, "timeout"),
+        (MemoryError(), 503, "memory"),
+        (ConnectionRefusedError(), 502, "external_service"),
+        (KeyError("video"), 500, "unknown"),
+        (PublicError("No.", error_type=ErrorType.AUTHORIZATION), 403, "authorization"),
+        (PublicError("Later.", error_type=ErrorType.MODEL, status_code=507), 507, "model"),
+        (HTTPException(404), 404, "not_found"),
+    ],
+    ids=repr,
+)
+async def test_the_status_is_that_of_the_error(exc, status, kind):
+    reply = await request(middleware := handled(raising(exc)))
+    assert (reply.status, reply.json()["status"]) == (status, status)
+    assert middleware.error_tracker.get_error_stats()["errors_by_type"] == {kind: 1}
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, "validation"),
+        (401, "authentication"),
+        (403, "authorization"),
+        (404, "not_found"),
+        (422, "validation"),
+        (429, "rate_limit"),
+        (500, "unknown"),
+        (502, "external_service"),
+        (503, "system"),
+        (504, "timeout"),
+    ],
+)
+async def test_a_response_without_an_exception_counts_by_its_status(status, kind):
+    """An app that answers 4xx or 5xx by itself is counted; only 5xx is the server's failure."""
+
+    async def app(scope, receive, send):
+        await send({**START, "status": status})
+        await send(END)
+
+    reply = await request(middleware := handled(app))
+    assert reply.body == b"end"
+    assert middleware.error_tracker.get_error_stats()["errors_by_type"] == {kind: 1}
+    assert counted(middleware) == (1, status >= 500, 1)
+
+
+async def test_a_public_error_says_what_it_was_given_to_say():
+    exc = PublicError(
+        "The queue is full.",
+        error_type=ErrorType.RATE_LIMIT,
+        retry_after_seconds=7,
+        headers={"X-Queue": "12"},
+        context={"queue": 12},
+    )
+    reply = await request(handled(raising(exc)))
+    assert reply.json()["detail"] == "The queue is full."
+    assert reply.json()["error"]["context"]["queue"] == 12
+    assert (reply.headers["retry-after"], reply.headers["x-queue"]) == ("7", "12")
+
+
+async def test_an_answer_to_head_has_no_body_but_its_length():
+    app = raising(ValueError("boom"))
+    get, head = await request(handled(app)), await request(handled(app), "HEAD")
+    assert (head.status, head.body, head.complete) == (500, b"", True)
+    assert abs(int(head.headers["content-length"]) - len(get.body)) < 16  # ids, times and "HEAD"
+
+
+@pytest.mark.parametrize("headers", [[], BROWSER], ids=["json", "html"])
+@pytest.mark.parametrize("debug", [False, True], ids=["production", "debug"])
+async def test_the_exceptions_words_are_told_only_with_debug(debug, headers):
+    """In production not one word of the exception, nor of where it happened, leaves the server."""
+    reply = await request(handled(raising(ValueError(SECRET)), debug=debug), headers=headers)
+    kind = "text/html" if headers else "application/problem+json"
+    assert reply.headers["content-type"].startswith(kind)
+    for told in (SECRET, "ValueError", "test_error_handling.py"):
+        assert (told.encode() in reply.body) is debug
+
+
+class WordlessError(Exception):
+    def __str__(self):
+        raise RuntimeError
+
+    __repr__ = __str__
+    args = property(__str__)
+
+
+class UntouchableError(Exception):
+    def __getattribute__(self, name):
+        raise RuntimeError
+
+
+@pytest.mark.parametrize("hostile", [WordlessError, UntouchableError])
+@pytest.mark.parametrize("debug", [False, True], ids=["production", "debug"])
+async def test_an_exception_that_cannot_be_looked_at_is_answered_too(hostile, debug):
+    """Before the start it is answered, after the start the very same object goes on."""
+    exc = hostile()
+    for sent in ([], [START]):
+        reply = await request(middleware := handled(raising(exc, *sent), debug=debug))
+        assert reply.status == (200 if sent else 500)
+        assert reply.raised is (exc if sent else None)
+        assert counted(middleware) == (1, 1, 1)
+
+
+# Websockets
+
+
+@pytest.mark.parametrize("sent", [[], [{"type": "websocket.accept"}]], ids=["before", "after"])
+async def test_a_websocket_never_gets_an_http_message(sent):
+    """Its error is recorded and goes on to the server, which knows how to close."""
+    exc = ValueError("boom")
+    reply = await session(middleware := handled(raising(exc, *sent)))
+    assert reply.raised is exc
+    assert [m["type"] for m in reply.messages] == [m["type"] for m in sent]
+    assert counted(middleware) == (1, 1, 1)
+
+
+# The options
+
+
+def scope_header(scope):
+    return {"X-Path": scope["path"]}
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"X-Service": "video"}, ("x-service", "video")),
+        (scope_header, ("x-path", "/here")),
+        (cors(allow_origins=["https://a.test"]), ("access-control-allow-origin", "https://a.test")),
+    ],
+    ids=["mapping", "callable", "cors"],
+)
+async def test_extra_headers_are_on_error_answers_alone(headers, expected):
+    async def fine(scope, receive, send):
+        await send(START)
+        await send(END)
+
+    origin = [(b"origin", b"https://a.test")]
+    for app, there in ((raising(ValueError("boom")), True), (fine, False)):
+        reply = await request(handled(app, headers=headers), path="/here", headers=origin)
+        assert (expected in reply.headers.items()) is there
+
+
+@pytest.mark.parametrize(
+    "broken", [lambda scope: 1 / 0, lambda scope: {"X": "a\r\nb"}, lambda _: 7]
+)
+async def test_a_broken_headers_callable_is_counted_and_the_answer_sent(broken):
+    reply = await request(middleware := handled(raising(ValueError("boom")), headers=broken))
+    assert reply.json()["status"] == 500 and middleware.hook_errors == 1
+
+
+@pytest.mark.parametrize("sent", [[], [START]], ids=["before", "after"])
+@pytest.mark.parametrize("kind", ["sync", "async", "raising"])
+async def test_on_error_is_told_of_each_error_once(kind, sent):
+    """Whether it can be answered or not; a hook that raises is counted and changes nothing."""
+    told, exc = [], ValueError("boom")
+
+    def hook(exchange, exc):
+        told.append((exchange.request_id, exchange.caught.verdict.info.error_type, exc))
+        if kind == "raising":
+            raise LookupError
+
+    async def async_hook(exchange, exc):
+        await asyncio.sleep(0)
+        hook(exchange, exc)
+
+    on_error = async_hook if kind == "async" else hook
+    middleware = handled(raising(exc, *sent), on_error=on_error)
+    reply = await request(middleware, headers=[(b"x-request-id", b"mine")])
+    assert told == [("mine", ErrorType.UNKNOWN, exc)]
+    assert reply.status == (200 if sent else 500)
+    assert middleware.hook_errors == (kind == "raising")
+
+
+OWN = Answer(418, [(b"x-own", b"1")], b"teapot")
+
+
+@pytest.mark.parametrize("made", [OWN, tuple(OWN)], ids=["answer", "tuple"])
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+async def test_a_responders_answer_is_sent_instead(made, is_async):
+    async def later(exchange, exc):
+        return made
+
+    responder = later if is_async else (lambda exchange, exc: made)
+    reply = await request(middleware := handled(raising(ValueError("boom")), responder=responder))
+    assert (reply.status, reply.body, reply.headers["x-own"]) == (418, b"teapot", "1")
+    assert reply.headers["x-request-id"] and reply.raised is None
+    assert counted(middleware) == (1, 0, 1)  # by its status the client is at fault
+
+
+@pytest.mark.parametrize(
+    "made",
+    [42, "abc", (500,), Answer("x", [], b""), Answer(500, None, b""), Answer(500, [], "x")],
+    ids=repr,
+)
+async def test_a_responder_that_answers_nonsense_is_counted(made):
+    """What could not be sent is not tried: the usual answer goes out whole."""
+    middleware = handled(raising(ValueError("boom")), responder=lambda exchange, exc: made)
+    reply = await request(middleware)
+    assert reply.json()["status"] == 500 and reply.raised is None
+    assert middleware.hook_errors == 1
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["none", "raising"])
+async def test_a_responder_without_an_answer_leaves_the_usual_one(fails):
+    def responder(exchange, exc):
+        return 1 / 0 if fails else None
+
+    reply = await request(middleware := handled(raising(ValueError("boom")), responder=responder))
+    assert reply.json()["status"] == 500 and middleware.hook_errors == fails
+
+
+async def test_reraise_lets_an_answered_error_go_on():
+    exc = ValueError("boom")
+    reply = await request(middleware := handled(raising(exc), reraise=True))
+    assert reply.json()["status"] == 500 and reply.raised is exc
+    assert counted(middleware) == (1, 1, 1)
+
+
+async def test_an_ignored_error_is_answered_and_not_counted():
+    """ErrorAction.IGNORE: the client gets its answer, the statistics do not tell of it."""
+    ignored = ErrorInfo(ErrorType.MODEL, ErrorSeverity.LOW, ErrorAction.IGNORE, status_code=503)
+    reply = await request(
+        middleware := handled(raising(ValueError("boom")), policies={ValueError: ignored})
+    )
+    assert reply.status == 503 and counted(middleware) == (1, 0, 0)
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["the same", "another"])
+async def test_an_error_told_of_and_then_raised_counts_once_in_each_tracker(own):
+    """What the application records before it raises on is one error, also in another tracker."""
+
+    async def app(scope, receive, send):
+        try:
+            raise ValueError("boom")
+        except ValueError:
+            told.record_error(ErrorType.MODEL)
+            raise
+
+    middleware = handled(app)
+    told = middleware.error_tracker if own else ErrorTracker(recorder=Recorder(flush_seconds=None))
+    await request(middleware)
+    assert told.get_error_stats()["errors_by_type"] == {"model": 1}
+    assert counted(middleware) == (1, 1, 1)
+
+
+async def test_an_error_that_is_due_for_an_alert_is_recorded_as_due():
+    """ErrorAction.ALERT: once the threshold of the policy is reached, the type is due."""
+    middleware = handled(raising(MemoryError()))
+    for number in range(1, 4):
+        await request(middleware)
+        due = middleware.error_tracker.get_error_stats()["alerts_due"]
+        assert bool(due) is (number >= POLICIES[ErrorType.MEMORY].alert_threshold)
+    assert due == {"memory": {"errors": 3, "threshold": 3}}
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"error_tracker": "tracker"}, TypeError, "must be an ErrorTracker"),
+        ({"on_error": "hook"}, TypeError, "on_error must be a callable"),
+        ({"responder": 42}, TypeError, "responder must be a callable"),
+        ({"headers": ["X-A"]}, TypeError, "headers must be a mapping"),
+        ({"headers": {"X-A": 1}}, ValueError, "a name and a value"),
+        ({"headers": {"X-A": "a\nb"}}, ValueError, "on one line"),
+        ({"headers": {"X-A": "\u20ac"}}, ValueError, "a header must be"),
+        ({"headers": {"X A:": "b"}}, ValueError, "a header must be"),
+    ],
+)
+def test_a_wrong_option_is_refused_at_construction(options, error, words):
+    with pytest.raises(error, match=words):
+        ErrorHandlingMiddleware(raising(None), **options)

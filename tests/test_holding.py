@@ -1,0 +1,181 @@
+"""A stock 500 is held back only when an exception is at its heels; nothing overtakes or is lost."""
+
+import asyncio
+import gc
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from asgi_errorkit import ErrorHandlingMiddleware, ErrorKit, StructuredLoggingMiddleware
+from asgi_errorkit.testing import LogLines, http_scope, request
+
+STOCK = b"Internal Server Error"
+START = {
+    "type": "http.response.start",
+    "status": 500,
+    "headers": [(b"content-length", b"21"), (b"content-type", b"text/plain")],
+}
+
+
+def shapes(messages: list[Any]) -> list[tuple[str, Any]]:
+    return [(m["type"].rpartition(".")[2], m.get("status", m.get("body"))) for m in messages]
+
+
+async def boom(_: Any) -> Any:
+    raise ValueError("x")
+
+
+async def refused(_: Any) -> Any:
+    raise HTTPException(500)
+
+
+STARLETTE = Starlette(routes=[Route("/boom", boom), Route("/refused", refused)])
+
+
+@pytest.mark.parametrize("depth", ["outermost", "further in"])
+async def test_starlettes_stock_answer_is_replaced_and_a_chosen_one_is_not(depth: str) -> None:
+    kit: Any = ErrorHandlingMiddleware(STARLETTE)
+    if depth == "further in":
+        kit = StructuredLoggingMiddleware(kit, stream=LogLines())
+    assert (await request(kit, path="/boom")).json()["title"] == STOCK.decode()
+    chosen = await request(kit, path="/refused")
+    assert (chosen.status, chosen.body) == (500, STOCK)
+    assert chosen.headers["content-type"].startswith("text/plain")
+
+
+async def test_a_handlers_own_500_does_not_wait_for_its_background_task() -> None:
+    began = asyncio.Event()
+    seen: list[str] = []
+
+    async def later() -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    async def endpoint(_: Any) -> PlainTextResponse:
+        return PlainTextResponse(STOCK, 500, background=BackgroundTask(later))
+
+    async def send(message: Any) -> None:
+        seen.append(message["type"])
+
+    async def receive() -> Any:
+        return {"type": "http.request"}
+
+    kit = ErrorKit(Starlette(routes=[Route("/", endpoint)]))
+    task = asyncio.create_task(kit(http_scope(), receive, send))
+    await began.wait()
+    assert seen == ["http.response.start", "http.response.body"]
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert kit.get_error_stats()["errors_by_type"] == {"unknown": 1}
+
+
+@pytest.mark.parametrize(
+    "follower",
+    [
+        {"type": "http.response.start", "status": 503, "headers": []},
+        {"type": "http.response.trailers", "headers": []},
+        {"type": "http.response.body", "body": b"other words, of any size"},
+    ],
+    ids=["start", "trailers", "body"],
+)
+async def test_nothing_overtakes_what_is_held(follower: dict[str, Any]) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            raise ValueError
+        except ValueError:
+            await send(START)
+            await send(follower)
+
+    bare, wrapped = await request(app), await request(ErrorKit(app))
+    assert shapes(wrapped.messages) == shapes(bare.messages)
+
+
+async def test_headers_that_can_be_read_but_once_are_left_to_the_server() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            raise ValueError
+        except ValueError:
+            await send({**START, "headers": (pair for pair in START["headers"])})  # type: ignore[attr-defined]
+            await send({"type": "http.response.body", "body": STOCK})
+
+    reply = await request(ErrorKit(app))
+    assert reply.headers["content-type"] == "text/plain"
+    assert reply.body == STOCK
+
+
+@pytest.mark.parametrize("wrap", [1, 2])
+async def test_an_error_leaves_no_circle_for_the_collector(wrap: int) -> None:
+    """Its traceback holds the locals of every frame: uploads and tensors among them."""
+    app: Any = STARLETTE
+    for _ in range(wrap):
+        app = ErrorHandlingMiddleware(app)
+    await request(app, path="/boom")
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(10):
+            await request(app, path="/boom")
+        assert not [
+            each
+            for each in gc.get_objects()
+            if type(each) is ValueError and each.args == ("x",)  # a lazy object's class may lie
+        ]
+    finally:
+        gc.enable()
+
+
+async def test_a_route_that_cannot_be_looked_at_costs_nothing() -> None:
+    class Hostile:
+        @property
+        def path(self) -> str:
+            raise RuntimeError
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["route"] = Hostile()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body"})
+
+    kit = ErrorKit(app)
+    reply = await request(kit)
+    assert (reply.status, reply.raised) == (200, None)
+    stats = kit.get_performance_stats()
+    assert (stats["total_requests"], stats["in_flight"]) == (1, 0)
+
+
+async def test_a_call_with_the_scope_of_an_ended_request_is_a_request_of_its_own() -> None:
+    scopes: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scopes.append(dict(scope))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body"})
+
+    async def receive() -> Any:
+        return {"type": "http.request"}
+
+    async def send(_: Any) -> None: ...
+
+    kit = ErrorKit(app)
+    await request(kit)
+    await kit(scopes[0], receive, send)
+    stats = kit.get_performance_stats()
+    assert (stats["total_requests"], stats["in_flight"]) == (2, 0)
+
+
+async def test_an_error_after_a_refusal_is_a_background_failure() -> None:
+    async def later() -> None:
+        raise KeyError
+
+    async def endpoint(_: Any) -> PlainTextResponse:
+        return PlainTextResponse("no", 404, background=BackgroundTask(later))
+
+    kit = ErrorKit(Starlette(routes=[Route("/", endpoint)]))
+    reply = await request(kit)
+    assert (reply.status, type(reply.raised)) == (404, KeyError)
+    assert kit.get_performance_stats()["outcomes"] == {"background_failed": 1}

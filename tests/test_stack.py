@@ -1,0 +1,506 @@
+"""The stack: how middlewares are ordered, merged into one record, and what the app sees of them."""
+
+import inspect
+from itertools import permutations
+
+import httpx
+import pytest
+import trio
+from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from asgi_errorkit import (
+    ErrorHandlingMiddleware,
+    ErrorKit,
+    ErrorTracker,
+    MiddlewareStack,
+    PerformanceMonitoringMiddleware,
+    Recorder,
+    RequestIds,
+    StructuredLoggingMiddleware,
+    current,
+)
+from asgi_errorkit.testing import LogLines, http_scope, request
+
+OURS = (StructuredLoggingMiddleware, ErrorHandlingMiddleware, PerformanceMonitoringMiddleware)
+
+
+def start(**more):
+    """A new one each time: Starlette's gzip writes into the headers of what it is sent."""
+    return {"type": "http.response.start", "status": 200, "headers": [], **more}
+
+
+async def hello(scope, receive, send):
+    await send(start())
+    await send({"type": "http.response.body", "body": b"hello"})
+
+
+async def broken(scope, receive, send):
+    raise ValueError("boom")
+
+
+async def broken_after_start(scope, receive, send):
+    await send(start())
+    raise ValueError("boom")
+
+
+class Foreign:
+    """A pure ASGI middleware of somebody else's that writes down when it is passed."""
+
+    def __init__(self, app, passed, name="foreign"):
+        self.app, self.passed, self.name = app, passed, name
+
+    async def __call__(self, scope, receive, send):
+        self.passed.append(self.name)
+        return await self.app(scope, receive, send)
+
+
+def hidden(app, passed):
+    """A middleware that does not tell what it wraps."""
+
+    async def middleware(scope, receive, send):
+        passed.append("hidden")
+        return await app(scope, receive, send)
+
+    return middleware
+
+
+def gzip(app, passed):
+    passed.append("gzip")
+    return GZipMiddleware(app, minimum_size=1)
+
+
+def quiet_tracker():
+    return ErrorTracker(recorder=Recorder(flush_seconds=None))
+
+
+def quiet_stack(lines=None):
+    """A stack without threads, logging to ``lines``."""
+    stack = MiddlewareStack(error_tracker=quiet_tracker())
+    stack.add_middleware(StructuredLoggingMiddleware, stream=lines or LogLines())
+    return stack
+
+
+# The order
+
+
+async def test_the_first_added_is_the_outermost():
+    """A request meets the middlewares in the order in which they were added."""
+    passed, stack = [], quiet_stack()
+    for name in ("first", "second", "third"):
+        stack.add_middleware(Foreign, passed=passed, name=name)
+    reply = await request(stack.create_middleware_stack(hello))
+    assert reply.body == b"hello"
+    assert passed == ["first", "second", "third"]
+
+
+@pytest.mark.parametrize("given", [(), OURS[:1], OURS[1:2], OURS[2:], OURS], ids=len)
+def test_what_is_missing_of_the_defaults_is_added_innermost(given):
+    """All three of ours are in every built stack, once; the missing ones come last, in order."""
+    stack = MiddlewareStack(error_tracker=quiet_tracker())
+    for cls in given:
+        stack.add_middleware(cls)
+    kit = stack.create_middleware_stack(hello)
+    missing = [cls for cls in OURS if cls not in given]
+    assert [cls for cls, _ in stack.middleware_stack] == [*given, *missing]
+    assert (type(kit.logging), type(kit.errors), type(kit.performance)) == OURS
+
+
+async def test_a_subclass_stands_in_for_a_default():
+    """Who adds a subclass of one of ours gets no second one of the same kind."""
+
+    class Mine(StructuredLoggingMiddleware):
+        pass
+
+    lines, stack = LogLines(), MiddlewareStack(error_tracker=quiet_tracker())
+    stack.add_middleware(Mine, stream=lines)
+    kit = stack.create_middleware_stack(hello)
+    await request(kit)
+    kit.flush()
+    assert type(kit.logging) is Mine
+    assert [line["event"] for line in lines.lines()] == ["request_start", "request_complete"]
+
+
+@pytest.mark.parametrize("app", [hello, broken], ids=["ok", "broken"])
+@pytest.mark.parametrize("place", range(4))
+async def test_a_foreign_middleware_may_stand_anywhere_among_ours(app, place):
+    """Wherever it stands it is passed once, and the request is one record in every part."""
+    passed, lines = [], LogLines()
+    stack = MiddlewareStack(error_tracker=quiet_tracker())
+    order = list(OURS)
+    order.insert(place, Foreign)
+    options = {StructuredLoggingMiddleware: {"stream": lines}, Foreign: {"passed": passed}}
+    for cls in order:
+        stack.add_middleware(cls, **options.get(cls, {}))
+    kit = stack.create_middleware_stack(app)
+    reply = await request(kit)
+    kit.flush()
+    assert (reply.status, reply.raised) == (200 if app is hello else 500, None)
+    assert passed == ["foreign"]
+    assert len(lines.lines()) == 2
+    assert kit.get_error_stats()["total_requests"] == 1
+    assert kit.get_error_stats()["total_errors"] == (app is broken)
+    assert kit.get_performance_stats()["total_requests"] == 1
+
+
+@pytest.mark.parametrize("inner", OURS, ids=lambda cls: cls.__name__)
+async def test_a_start_that_gzip_withholds_is_still_a_start(inner):
+    """An error after the app's start is never answered, though nothing has reached the server."""
+    stack = quiet_stack()
+    stack.add_middleware(GZipMiddleware, minimum_size=1)
+    if inner is not StructuredLoggingMiddleware:
+        stack.add_middleware(inner)
+    kit = stack.create_middleware_stack(broken_after_start)
+    reply = await request(kit, headers=[(b"accept-encoding", b"gzip")])
+    assert isinstance(reply.raised, ValueError)
+    assert reply.messages == []
+    assert kit.get_error_stats()["total_errors"] == 1
+
+
+async def test_an_answer_passes_a_compressing_neighbour_whole():
+    """An error answer made inside gzip reaches the client compressed, complete and with its id."""
+    stack = quiet_stack()
+    stack.add_middleware(GZipMiddleware, minimum_size=1)
+    kit = stack.create_middleware_stack(broken)
+    transport = httpx.ASGITransport(kit)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        response = await client.get("/")
+    assert response.status_code == 500
+    assert response.headers["content-encoding"] == "gzip"
+    assert response.json()["request_id"] == response.headers["x-request-id"]
+
+
+# Once built
+
+
+def test_a_built_stack_does_not_change():
+    """Adding to a built stack, or building it again, is refused with what to do instead."""
+    stack = quiet_stack()
+    stack.create_middleware_stack(hello)
+    with pytest.raises(RuntimeError, match="before create_middleware_stack"):
+        stack.add_middleware(Foreign, passed=[])
+    with pytest.raises(RuntimeError, match="make one for each app"):
+        stack.create_middleware_stack(hello)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "words"),
+    [
+        (lambda: ErrorKit(None), TypeError, "callable that takes"),
+        (lambda: ErrorKit(lambda: hello), TypeError, "not a factory"),
+        (lambda: ErrorKit(FastAPI), TypeError, "not its class"),
+        (lambda: ErrorKit(lambda a, b: None), TypeError, r"scope, receive, send"),
+        (lambda: ErrorKit(hello, stack=[]), TypeError, "must be a MiddlewareStack"),
+        (lambda: ErrorKit(hello, stack=quiet_stack(), debug=True), ValueError, "middlewares"),
+        (lambda: ErrorKit(hello, stack=quiet_stack(), tracker=quiet_tracker()), ValueError, "give"),
+        (lambda: ErrorKit(hello, log_level="LOUD"), ValueError, "log_level must be DEBUG"),
+        (lambda: ErrorKit(hello, tracker="tracker"), TypeError, "must be an ErrorTracker"),
+        (lambda: ErrorKit(hello, request_ids="ids"), TypeError, "must be a RequestIds"),
+        (lambda: MiddlewareStack(error_tracker=ErrorTracker), TypeError, "must be an ErrorTracker"),
+        (lambda: quiet_stack().add_middleware(hello), TypeError, "must be a class"),
+        (lambda: quiet_stack().add_middleware(OURS[0]), ValueError, "added already"),
+        (lambda: quiet_stack().get_performance_stats(), RuntimeError, "create_middleware_stack"),
+        (lambda: quiet_stack().create_middleware_stack(42), TypeError, "callable that takes"),
+    ],
+)
+def test_a_wrong_input_is_refused_at_once_with_words_that_help(wrong, error, words):
+    with pytest.raises(error, match=words):
+        wrong()
+
+
+# One record, whoever nests what
+
+
+async def reading(log, errors, performance):
+    """What each of three parts has seen: log events, requests and errors, requests measured."""
+    lines = log.writer._stream
+    log.choices.recorder.flush()
+    stats = errors.error_tracker.get_error_stats()
+    return (
+        [line["event"] for line in lines.lines()],
+        (stats["total_requests"], stats["total_errors"]),
+        performance.get_performance_stats()["total_requests"],
+    )
+
+
+@pytest.mark.parametrize("between", [None, Foreign, hidden, gzip], ids=lambda b: b and b.__name__)
+@pytest.mark.parametrize("order", list(permutations("LEP")), ids="".join)
+@pytest.mark.parametrize("app", [hello, broken, broken_after_start], ids=lambda app: app.__name__)
+async def test_every_hand_nested_order_gives_one_record(app, order, between):
+    """Three middlewares nested by hand share one record: each sink gets it once, with one id."""
+    makes = {
+        "L": lambda app: StructuredLoggingMiddleware(app, stream=LogLines()),
+        "E": lambda app: ErrorHandlingMiddleware(app, quiet_tracker()),
+        "P": PerformanceMonitoringMiddleware,
+    }
+    layers, wrapped = {}, app
+    for name in order:
+        if layers and between:
+            wrapped = between(wrapped, [])
+        wrapped = layers[name] = makes[name](wrapped)
+    reply = await request(wrapped, headers=[(b"x-request-id", b"caller")])
+    end = "request_complete" if app is hello else "request_error"
+    expected = (["request_start", end], (1, app is not hello), 1)
+    assert await reading(layers["L"], layers["E"], layers["P"]) == expected
+    assert [line["request_id"] for line in layers["L"].writer._stream.lines()] == ["caller"] * 2
+    if app is broken_after_start and (between is not gzip or order[0] == "E"):
+        assert isinstance(reply.raised, ValueError) and len(reply.starts) < 2
+    else:  # also where compression withheld the start from an error handling further out
+        assert reply.raised is None and reply.complete
+        names = [name for name, _ in reply.starts[0]["headers"]]
+        assert names.count(b"x-request-id") == 1 and reply.headers["x-request-id"] == "caller"
+
+
+@pytest.mark.parametrize("app", [hello, broken], ids=["ok", "broken"])
+async def test_wrapping_twice_counts_once_and_logs_once(app):
+    """ErrorKit(ErrorKit(app)): each kit counts the request once; the log lines are written once."""
+    lines = LogLines()
+    inner = quiet_stack(lines).create_middleware_stack(app)
+    outer = quiet_stack(lines).create_middleware_stack(inner)
+    reply = await request(outer)
+    inner.flush()
+    outer.flush()
+    assert reply.complete and reply.raised is None
+    assert len(lines.lines("request_start")) == 1 and len(lines.lines()) == 2
+    for kit in (inner, outer):
+        stats = kit.get_error_stats()
+        assert (stats["total_requests"], stats["total_errors"]) == (1, app is broken)
+        assert kit.get_performance_stats()["total_requests"] == 1
+        assert kit.get_performance_stats()["in_flight"] == 0
+
+
+# Within frameworks
+
+
+def framework(cls):
+    async def ok(request):
+        return PlainTextResponse("hello")
+
+    async def fails(request):
+        raise ValueError("boom")
+
+    return cls(routes=[Route("/ok", ok), Route("/fails", fails)])
+
+
+@pytest.mark.parametrize("cls", [Starlette, FastAPI])
+@pytest.mark.parametrize("way", ["inside", "outside", "both"])
+async def test_a_framework_app_counts_once_wherever_the_kit_stands(cls, way):
+    """Added by add_middleware, wrapped around, or both: one answer, one error, one request each."""
+    app, tracker, outside = framework(cls), quiet_tracker(), quiet_tracker()
+    if way != "outside":
+        app.add_middleware(ErrorKit, tracker=tracker)
+    wrapped = app if way == "inside" else ErrorKit(app, tracker=outside)
+    assert (await request(wrapped, path="/ok")).body == b"hello"
+    failed = await request(wrapped, path="/fails")
+    assert (failed.status, failed.raised, len(failed.starts)) == (500, None, 1)
+    assert failed.headers["content-type"] == "application/problem+json"
+    assert failed.json()["request_id"] == failed.headers["x-request-id"]
+    assert (await request(wrapped, path="/nowhere")).status == 404
+    for each in (
+        {tracker} if way == "inside" else {outside} if way == "outside" else {tracker, outside}
+    ):
+        stats = each.get_error_stats()
+        assert (stats["total_requests"], stats["failed_requests"]) == (3, 1)
+        assert stats["errors_by_type"] == {"unknown": 1, "not_found": 1}
+
+
+# What the app and the server see
+
+
+async def test_the_app_gets_the_scope_itself_and_the_server_gets_it_back_clean():
+    """The same scope and state objects go through; afterwards nothing of the kit's is left in."""
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.append((scope, scope["state"], current().request_id))
+        return await hello(scope, receive, send)
+
+    kit = quiet_stack().create_middleware_stack(app)
+    scope = http_scope()
+    before = dict(scope)
+
+    async def nothing(message=None):
+        return {"type": "http.disconnect"}
+
+    await kit(scope, nothing, nothing)
+    assert seen[0][0] is scope and seen[0][1] is before["state"]
+    assert dict(scope) == before
+    assert current() is None
+
+
+async def test_what_the_app_returns_is_returned():
+    """Servers check it: an app that returns something wrong is told so by them."""
+
+    async def app(scope, receive, send):
+        return "something"
+
+    assert (await request(quiet_stack().create_middleware_stack(app))).returned == "something"
+
+
+async def test_other_scopes_pass_untouched_and_their_exceptions_too():
+    """Lifespan, unknown scope types and scopes without one: same scope, same callables, no catch."""
+
+    async def app(scope, receive, send):
+        raise LookupError((id(scope), receive, send))
+
+    async def receive():
+        raise AssertionError
+
+    kit = quiet_stack().create_middleware_stack(app)
+    for scope in ({"type": "lifespan"}, {"type": "mqtt"}, {}):
+        with pytest.raises(LookupError) as raised:
+            await kit(scope, receive, receive)
+        assert raised.value.args[0] == (id(scope), receive, receive)
+    assert kit.get_error_stats()["total_requests"] == 0
+
+
+EXTENSIONS = [
+    {"type": "http.response.early_hint", "links": [b"</a.css>"]},
+    {"type": "http.response.push", "path": "/a.css", "headers": []},
+    {"type": "http.response.debug", "info": {"template": "a.html"}},
+    start(trailers=True),
+    {"type": "http.response.body", "body": b"hello", "more_body": True},
+    {"type": "http.response.body"},
+    {"type": "http.response.trailers", "headers": [(b"x-sum", b"1")], "more_trailers": False},
+    {"type": "http.response.unheard.of"},
+    {"no": "type"},
+]
+
+
+async def test_every_message_is_forwarded_as_it_is():
+    """Extensions and messages nobody knows reach the server; only the start gets a header."""
+
+    async def app(scope, receive, send):
+        for message in EXTENSIONS:
+            await send(message)
+
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    kit = quiet_stack().create_middleware_stack(app)
+    await kit(http_scope(), None, send)
+    added = sent[3].pop("headers")
+    assert sent[3] == {"type": "http.response.start", "status": 200, "trailers": True}
+    assert [name for name, _ in added] == [b"x-request-id"]
+    assert all(
+        got is given
+        for got, given in zip(sent, EXTENSIONS, strict=True)
+        if given is not EXTENSIONS[3]
+    )
+    assert EXTENSIONS[3]["headers"] == []
+
+
+async def test_nothing_is_read_that_the_app_does_not_read():
+    """No read-ahead: receive is called as often as the app calls it, and gives what it gave."""
+    given = [{"type": "http.request", "body": b"a", "more_body": True}, {"type": "http.disconnect"}]
+    read = []
+
+    async def receive():
+        read.append(given[len(read)])
+        return read[-1]
+
+    async def app(scope, receive, send):
+        got = [await receive() for _ in range(scope["reads"])]
+        assert all(ours is theirs for ours, theirs in zip(got, given, strict=False))
+        await hello(scope, receive, send)
+
+    async def send(message):
+        pass
+
+    kit = quiet_stack().create_middleware_stack(app)
+    for reads in range(3):
+        read.clear()
+        await kit(http_scope(reads=reads), receive, send)
+        assert len(read) == reads
+
+
+async def test_headers_that_can_be_read_but_once_reach_whom_they_are_for():
+    """Header iterables may be generators, of the scope and of the response: none is used up."""
+
+    async def app(scope, receive, send):
+        headers = ((name, value) for name, value in scope["headers"] if name == b"x-own")
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body"})
+
+    kit = quiet_stack().create_middleware_stack(app)
+    headers = (pair for pair in [(b"x-own", b"1"), (b"x-request-id", b"mine")])
+    scope = http_scope()
+    scope["headers"] = headers
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    await kit(scope, None, send)
+    assert list(sent[0]["headers"]) == [(b"x-own", b"1"), (b"x-request-id", b"mine")]
+
+
+async def test_an_app_of_asgi_2_is_adapted():
+    class Double:
+        def __init__(self, scope):
+            self.scope = scope
+
+        async def __call__(self, receive, send):
+            await hello(self.scope, receive, send)
+
+    assert (await request(quiet_stack().create_middleware_stack(Double))).body == b"hello"
+
+
+def test_the_app_stays_reachable_and_its_attributes_are_not_faked():
+    """``.app`` is the app; asking the kit for the app's attributes tells where they are."""
+    app = FastAPI(title="inside")
+    app.state.answer = 42
+    kit = quiet_stack().create_middleware_stack(app)
+    assert kit.app is app and kit.app.state.answer == 42
+    assert inspect.iscoroutinefunction(kit.__call__)
+    for name in ("state", "get", "title"):
+        with pytest.raises(AttributeError, match=rf"wraps your FastAPI.*\.app\.{name}"):
+            getattr(kit, name)
+
+
+def test_the_kit_runs_under_trio():
+    """No part of the request path needs asyncio; trio's cancellation passes and is no error."""
+    lines = LogLines()
+
+    async def app(scope, receive, send):
+        await trio.lowlevel.checkpoint()
+        if scope["path"] == "/broken":
+            raise ValueError("boom")
+        if scope["path"] == "/cancelled":
+            await trio.sleep_forever()
+        await hello(scope, receive, send)
+
+    kit = quiet_stack(lines).create_middleware_stack(app)
+    replies = {}
+
+    async def ask(path):
+        replies[path] = await request(kit, path=path)
+
+    async def main():
+        async with trio.open_nursery() as nursery:
+            for path in ("/", "/broken"):
+                nursery.start_soon(ask, path)
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await request(kit, path="/cancelled")
+
+    trio.run(main)
+    kit.flush()
+    assert replies["/"].body == b"hello" and replies["/broken"].json()["status"] == 500
+    stats = kit.get_error_stats()
+    assert (stats["total_requests"], stats["total_errors"]) == (3, 1)
+    outcomes = sorted(line["outcome"] for line in lines.lines() if "outcome" in line)
+    assert outcomes == ["cancelled", "ok", "server_error"]
+
+
+def test_status_tells_the_kits_own_losses():
+    """Nothing that the kit loses goes uncounted: status() names each kind of loss."""
+    kit = ErrorKit(hello, tracker=quiet_tracker(), request_ids=RequestIds(header_name="X-Trace"))
+    losses = kit.status()["recorder"]
+    assert losses.keys() >= {"lost", "sink_errors", "dropped_log_lines", "observer_errors"}
+    assert set(losses.values()) == {0}
