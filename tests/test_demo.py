@@ -1,0 +1,388 @@
+"""The demo tells the truth: what it sends is what the kit sees, and it notices when it is not."""
+
+import copy
+import dataclasses
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from asgi_errorkit.demo.app import create_app
+from asgi_errorkit.demo.checks import SECRET, Log, Seen, checks, read_log
+from asgi_errorkit.demo.kinds import KINDS, plan
+from asgi_errorkit.demo.ledger import Ledger, Sent
+from asgi_errorkit.demo.report import report, table
+from asgi_errorkit.demo.run import main, observe
+from asgi_errorkit.demo.server import HOST, Server, ServerError
+from asgi_errorkit.demo.video import MOST_PIXELS, Film, gif, look_at
+from asgi_errorkit.testing import request
+
+# Films
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    prompt=st.text(max_size=50),
+    frames=st.integers(1, 120),
+    size=st.integers(8, 40),
+)
+def test_a_film_is_a_gif_of_just_its_frames(prompt: str, frames: int, size: int) -> None:
+    """Pillow reads back as many frames as were asked for, in the size that was asked for."""
+    seen = look_at(gif(Film(prompt, "any", frames, size)))
+    assert (seen.frames, seen.width, seen.height) == (frames, size, size)
+
+
+def test_the_same_film_is_the_same_bytes_and_another_is_not() -> None:
+    film = Film("a paper boat", "stable-diffusion", 6, 32)
+    assert gif(film) == gif(dataclasses.replace(film))
+    others = (
+        dataclasses.replace(film, prompt="a whale"),
+        dataclasses.replace(film, model_name="tiny-diffusion"),
+    )
+    assert len({gif(film), *map(gif, others)}) == 3
+
+
+@pytest.mark.parametrize(("frames", "size"), [(0, 64), (-1, 64), (1, 7)])
+def test_a_film_without_frames_or_pixels_is_refused(frames: int, size: int) -> None:
+    with pytest.raises(ValueError, match="needs a frame"):
+        Film("nothing", "any", frames, size)
+
+
+def _large_gif() -> bytes:
+    """Few bytes that unpack to more pixels than are taken."""
+    file = BytesIO()
+    Image.new("P", (8192, MOST_PIXELS // 8192 + 1)).save(file, format="GIF")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        b"",
+        b"no picture at all",
+        b"GIF89a" + b"\xff" * 100,
+        gif(Film("cut off", "any", 3, 32))[:400],
+        _large_gif(),
+    ],
+    ids=["empty", "text", "a bomb", "cut off", "large"],
+)
+def test_what_is_no_gif_is_refused(image: bytes) -> None:
+    with pytest.raises((OSError, EOFError, ValueError)):
+        look_at(image)
+
+
+# The app
+
+
+@pytest.mark.parametrize(
+    ("video_id", "status", "error_type"),
+    [
+        ("error_video", 422, "validation"),
+        ("memory_video", 503, "memory"),
+        ("database_video", 503, "database"),
+        ("model_video", 503, "model"),
+        ("cache_video", 503, "cache"),
+        ("timeout_video", 504, "timeout"),
+        ("storage_video", 502, "external_service"),
+        ("encoder_video", 500, "system"),
+        ("buggy_video", 500, "unknown"),
+    ],
+)
+async def test_each_trouble_is_answered_by_the_kit(
+    video_id: str, status: int, error_type: str
+) -> None:
+    """Not by the framework's stock 500, which is held back; with the type that it is."""
+    kit = create_app()
+    reply = await request(kit, "GET", f"/videos/{video_id}")
+    assert (reply.status, reply.headers["content-type"]) == (status, "application/problem+json")
+    assert reply.json()["error"]["context"]["error_type"] == error_type
+    assert kit.get_error_stats()["errors_by_type"] == {error_type: 1}
+
+
+async def test_a_video_that_was_ordered_is_rendered_after_the_answer() -> None:
+    kit = create_app()
+    reply = await request(
+        kit,
+        "POST",
+        "/videos/generate",
+        headers=[(b"content-type", b"application/json")],
+        body=b'{"prompt": "two foxes", "frames": 5, "size": 16}',
+    )
+    assert reply.status == 202
+    assert reply.json()["status"] == "queued"
+    video_id = reply.json()["video_id"]
+    assert (await request(kit, "GET", f"/videos/{video_id}")).json()["status"] == "completed"
+
+
+# The traffic
+
+
+def test_the_same_seed_plans_the_same_traffic() -> None:
+    assert plan(7, 200) == plan(7, 200)
+    assert plan(7, 200) != plan(8, 200)
+
+
+@pytest.mark.parametrize("requests", [1, len(KINDS) - 1, len(KINDS), 200])
+def test_a_plan_is_as_long_as_asked_and_leaves_no_kind_out_for_another(requests: int) -> None:
+    kinds = plan(1, requests)
+    assert len(kinds) == requests
+    assert len(set(kinds)) == min(requests, len(KINDS))
+
+
+def test_the_traffic_knows_every_error_type_and_outcome_that_a_client_can_cause() -> None:
+    assert {kind.error_type for kind in KINDS} >= {
+        "validation",
+        "authentication",
+        "authorization",
+        "not_found",
+        "rate_limit",
+        "timeout",
+        "database",
+        "cache",
+        "external_service",
+        "model",
+        "memory",
+        "system",
+        "unknown",
+    }
+    assert {kind.outcome for kind in KINDS} == {
+        "ok",
+        "client_error",
+        "server_error",
+        "client_disconnect",
+        "truncated",
+        "background_failed",
+    }
+
+
+# Sent and seen
+
+
+@pytest.fixture(scope="module")
+def observed() -> tuple[Ledger, Seen]:
+    with Server() as server:
+        return observe(server, requests=60, seed=5)
+
+
+def test_what_was_sent_was_seen(observed: tuple[Ledger, Seen]) -> None:
+    """Over a real server: each kind of traffic was sent, and every check holds."""
+    ledger, seen = observed
+    assert {sent.kind for sent in ledger.entries} >= {kind.name for kind in KINDS}
+    assert [check for check in checks(ledger, seen) if not check.holds] == []
+
+
+def test_the_looks_of_the_report_are_accounted_for(observed: tuple[Ledger, Seen]) -> None:
+    """What the maker sent and what the report asked add up to what the log tells."""
+    ledger, seen = observed
+    own = {sent.kind for sent in ledger.own}
+    assert own == {"GET /health", "GET /status", "GET /errors/groups", "GET /videos"}
+    assert len(seen.log.ends) == 60 + len(ledger.own)
+
+
+def _one_request_more(ledger: Ledger, seen: Seen) -> None:
+    ledger.entries.insert(
+        0, Sent(kind="one more", request_id="never-sent", status=200, outcome="ok")
+    )
+
+
+def _another_status(ledger: Ledger, seen: Seen) -> None:
+    ledger.entries[1] = dataclasses.replace(ledger.entries[1], status=418)
+
+
+def _another_type(ledger: Ledger, seen: Seen) -> None:
+    n = next(n for n, sent in enumerate(ledger.entries) if sent.error_type == "database")
+    ledger.entries[n] = dataclasses.replace(ledger.entries[n], error_type="cache")
+
+
+def _another_id(ledger: Ledger, seen: Seen) -> None:
+    ledger.entries[1] = dataclasses.replace(ledger.entries[1], request_id="of nobody")
+
+
+def _a_wrong_answer(ledger: Ledger, seen: Seen) -> None:
+    ledger.entries[1] = dataclasses.replace(ledger.entries[1], wrong="not what was expected")
+
+
+def _a_byte_more(ledger: Ledger, seen: Seen) -> None:
+    n = next(n for n, sent in enumerate(ledger.entries) if sent.got_all)
+    more = ledger.entries[n].got_bytes + 1
+    ledger.entries[n] = dataclasses.replace(ledger.entries[n], got_bytes=more)
+
+
+def _a_line_lost(ledger: Ledger, seen: Seen) -> None:
+    del seen.log.lines[-1]
+
+
+def _a_line_twice(ledger: Ledger, seen: Seen) -> None:
+    seen.log.lines.append(seen.log.lines[-1])
+
+
+def _a_group_short(ledger: Ledger, seen: Seen) -> None:
+    seen.groups[0]["count"] -= 1
+
+
+def _a_record_lost(ledger: Ledger, seen: Seen) -> None:
+    seen.status["recorder"]["lost"] = 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _one_request_more,
+        _another_status,
+        _another_type,
+        _another_id,
+        _a_wrong_answer,
+        _a_byte_more,
+        _a_line_lost,
+        _a_line_twice,
+        _a_group_short,
+        _a_record_lost,
+    ],
+)
+def test_the_smallest_difference_is_told(
+    change: Callable[[Ledger, Seen], None], observed: tuple[Ledger, Seen]
+) -> None:
+    ledger, seen = copy.deepcopy(observed)
+    change(ledger, seen)
+    found = checks(ledger, seen)
+    assert not all(check.holds for check in found)
+    assert "DIFFER" in report(ledger, seen, found, encoding="utf-8")
+
+
+def test_a_log_is_read_whatever_it_holds(tmp_path: Path) -> None:
+    """Lines that are no JSON object are counted, as are secrets, wherever they stand."""
+    file = tmp_path / "log"
+    file.write_bytes(b'{"event": "request_start"}\n{"eve\n[1]\n\xff' + SECRET.encode() + b"\n")
+    assert read_log(file) == Log([{"event": "request_start"}], broken=3, secrets=1)
+
+
+# The report
+
+
+def test_the_report_has_a_mark_for_each_check_in_any_encoding(
+    observed: tuple[Ledger, Seen],
+) -> None:
+    ledger, seen = observed
+    found = checks(ledger, seen)
+    nice = report(ledger, seen, found, encoding="utf-8")
+    plain = report(ledger, seen, found, encoding="ascii")
+    assert nice.count("✓") == len(found)
+    assert plain.isascii()
+    assert len(re.findall(r" ok$", plain, re.MULTILINE)) == len(found)
+
+
+def test_the_report_tells_where_errors_come_from(observed: tuple[Ledger, Seen]) -> None:
+    text = report(*observed, checks(*observed), encoding="utf-8")
+    assert re.search(r"database +OperationalError +trouble\.py:\d+ +GET /videos/\{video_id\}", text)
+
+
+def test_a_table_aligns_text_to_the_left_and_numbers_to_the_right() -> None:
+    assert table(("what", "n"), [("a", 1), ("bbbbb", 2000)]) == [
+        "  what       n",
+        "  a          1",
+        "  bbbbb  2,000",
+    ]
+    assert table(("what", "n"), []) == ["  what  n"]
+
+
+# The command
+
+
+def test_the_command_ends_with_0_when_all_agrees(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--requests", "20", "--seed", "3"]) == 0
+    told = capsys.readouterr().out
+    for title in ("Sent", "Outcomes", "Errors by type", "Durations", "Slowest", "Lines", "Does it"):
+        assert re.search(rf"^{title}", told, re.MULTILINE)
+    assert "agree, exactly" in told
+    assert "asgi-errorkit serve" in told
+
+
+@pytest.fixture
+def stranger() -> Iterator[int]:
+    """A port on which somebody else asks for health, all the time."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+    enough = threading.Event()
+    asking = threading.Thread(target=_ask_until, args=(enough, port))
+    asking.start()
+    yield port
+    enough.set()
+    asking.join()
+
+
+def _ask_until(enough: threading.Event, port: int) -> None:
+    while not enough.wait(0.02):
+        try:
+            with socket.create_connection((HOST, port), timeout=5) as connection:
+                connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                while connection.recv(4096):
+                    pass
+        except OSError:
+            continue  # nobody is there yet, or any more
+
+
+def test_the_command_ends_with_1_when_somebody_else_was_there(
+    stranger: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """More was seen than was sent, and that is said."""
+    assert main(["--requests", "40", "--port", str(stranger)]) == 1
+    told = capsys.readouterr().out
+    assert re.search(r"The log: request_start: \d+ sent, \d+ seen", told)
+    assert "Somebody else may have sent requests to this port" in told
+
+
+def test_a_port_that_is_taken_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind((HOST, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert main(["--port", str(port)]) == 1
+    assert f"port {port} cannot be had" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wrong", [["--requests", "0"], ["--requests", "x"], ["--port", "70000"]])
+def test_an_option_that_makes_no_sense_is_refused(wrong: list[str]) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        main(wrong)
+    assert leaving.value.code == 2
+
+
+def test_a_server_that_dies_is_told() -> None:
+    with Server() as server:
+        server.process.kill()
+        server.process.wait()
+        with pytest.raises(ServerError, match="ended"):
+            observe(server, requests=1)
+    assert not server.log.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_an_interrupted_demo_leaves_no_server_behind(number: signal.Signals) -> None:
+    demo: subprocess.Popen[Any] = subprocess.Popen(
+        [sys.executable, "-m", "asgi_errorkit", "demo", "--keep", "--requests", "5"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    with demo:
+        assert demo.stdout is not None
+        port = next(int(found[1]) for line in demo.stdout if (found := re.search(r":(\d+)$", line)))
+        next(line for line in demo.stdout if line.startswith("Its request log"))
+        demo.send_signal(number)
+        demo.stdout.read()
+    assert demo.returncode == 0
+    with pytest.raises(ConnectionRefusedError), socket.create_connection((HOST, port), timeout=5):
+        pass
