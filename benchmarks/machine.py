@@ -1,0 +1,48 @@
+"""Where and with what figures were taken: without it they mean nothing."""
+
+import gc
+import os
+import platform
+import sys
+import sysconfig
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+__all__ = ["machine"]
+
+_PACKAGES = ("asgi-errorkit", "asgiref", "orjson", "psutil", "starlette")
+
+
+def machine(command: list[str]) -> dict[str, Any]:
+    """The machine, the interpreter, the versions of what took part, and the command."""
+    return {
+        "taken_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command,
+        "machine": {
+            "system": platform.platform(),
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "load_average": os.getloadavg() if hasattr(os, "getloadavg") else None,
+        },
+        "python": {
+            "version": platform.python_version(),
+            "implementation": platform.python_implementation(),
+            "compiler": platform.python_compiler(),
+            "configured_with": sysconfig.get_config_var("CONFIG_ARGS"),
+            "compiled_with": sysconfig.get_config_var("OPT"),
+            "flags": list(sys.flags),
+            "gc_thresholds": gc.get_threshold(),
+        },
+        "versions": {name: version(name) for name in _PACKAGES},
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())

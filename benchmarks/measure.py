@@ -1,0 +1,191 @@
+"""Takes the measurements: each subject in turn, round after round, in one process and one loop."""
+
+import asyncio
+import gc
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from asgi_errorkit.recorder import BATCH, Recorder
+from asgi_errorkit.types import ASGIApp
+from benchmarks.scenarios import Scenario, send
+from benchmarks.subjects import GUIDE, SUBJECTS, Subject
+
+__all__ = ["Series", "background_cpu_us_per_second", "measure"]
+
+_GROUP = 31
+"""Requests timed at a stretch for the hot path: even with two records each they fill no batch."""
+
+_GUIDE_SHARE = 0.025  # it takes some hundred times as long
+_SETTLING_SECONDS = 0.002
+
+
+@dataclass(slots=True)
+class Series:
+    """One subject's measurements, an entry a round; microseconds a unit of the scenario."""
+
+    wall_us: list[float] = field(default_factory=list)
+    hot_us: list[float] = field(default_factory=list)
+    cpu_us: list[float] = field(default_factory=list)
+    requests: int = 0
+    collections: list[int] = field(default_factory=lambda: [0, 0, 0])
+
+
+async def measure(
+    scenario: Scenario, *, rounds: int, requests: int, folder: Path
+) -> dict[str, Series]:
+    """Measure every subject ``rounds`` times; ``requests`` are made of each in a round."""
+    series = {name: Series() for name in SUBJECTS}
+    number = max(1, round(requests * scenario.share))
+    with _logs(folder) as logs:
+        subjects = {name: make(scenario.app, logs[name]) for name, make in SUBJECTS.items()}
+        for turn in range(rounds):
+            for name in _rotated(list(subjects), turn):
+                share = _GUIDE_SHARE if name == GUIDE and scenario.seen_by_guide else 1.0
+                count = max(1, round(number * share))
+                await _block(subjects[name], scenario, count, series[name])
+                logs[name].seek(0)
+                logs[name].truncate()
+    for name, subject in subjects.items():
+        _check(name, subject)
+    return series
+
+
+@contextmanager
+def _logs(folder: Path) -> Iterator[dict[str, IO[bytes]]]:
+    """A real file on disk for each subject's log lines, emptied after each turn."""
+    with ExitStack() as files:
+        yield {
+            name: files.enter_context((folder / f"{number}.log").open("wb"))
+            for number, name in enumerate(SUBJECTS)
+        }
+
+
+def _check(name: str, subject: Subject) -> None:
+    """Work that was not done costs nothing: a run that lost or broke some must not be reported."""
+    if subject.recorder is None:
+        return
+    counts = subject.recorder.counts()
+    if counts["lost"] or counts["sink_errors"]:
+        raise RuntimeError(
+            f"{name}: {counts['lost']} records lost and {counts['sink_errors']} sinks failed, "
+            "so its figures would be too good; mend that first"
+        )
+
+
+def _rotated(names: list[str], turn: int) -> list[str]:
+    """Another one comes first each turn, and every other turn runs backwards."""
+    start = turn % len(names)
+    order = names[start:] + names[:start]
+    return order if turn % 2 == 0 else order[::-1]
+
+
+async def _block(subject: Subject, scenario: Scenario, count: int, series: Series) -> None:
+    """One subject's turn in one round: the whole cost, then the hot path alone."""
+    await _serve(subject.app, scenario, min(count, BATCH))
+    _flush(subject)
+    # The background thread has just been started: its first turn must not fall into the window.
+    await asyncio.sleep(_SETTLING_SECONDS)
+    await _serve(subject.app, scenario, min(count, 8))
+    _flush(subject)
+    wall_us, cpu_us, collections = await _whole(subject, scenario, count)
+    series.wall_us.append(wall_us)
+    series.cpu_us.append(cpu_us)
+    series.requests += count
+    series.collections = [a + b for a, b in zip(series.collections, collections, strict=True)]
+    series.hot_us.append(await _hot(subject, scenario, max(1, count // 4)))
+    if subject.recorder is not None:
+        subject.recorder.close()  # an idle one must not wake up during another's turn
+
+
+async def _serve(app: ASGIApp, scenario: Scenario, count: int) -> None:
+    """The loop that is the bare app's cost too. One task serves all, so that a task's making
+    (4 us) does not drown what is measured."""
+    exchange = scenario.exchange
+    for _ in range(count):
+        scope, receive = exchange()
+        try:
+            await app(scope, receive, send)
+        except RuntimeError:
+            pass
+
+
+async def _whole(
+    subject: Subject, scenario: Scenario, count: int
+) -> tuple[float, float, list[int]]:
+    """Wall time of the requests, and CPU time of all threads until the last line is in the file."""
+    collected = _collections()
+    cpu = time.process_time()
+    wall = time.perf_counter()
+    await _serve(subject.app, scenario, count)
+    wall = time.perf_counter() - wall
+    _flush(subject)
+    cpu = time.process_time() - cpu
+    units = count * scenario.units / 1e6
+    collections = [after - before for after, before in zip(_collections(), collected, strict=True)]
+    return wall / units, cpu / units, collections
+
+
+async def _hot(subject: Subject, scenario: Scenario, count: int) -> float:
+    """Wall time of requests none of which has to drain: what each adds to a response's time."""
+    size = min(_GROUP, count)
+    groups = max(1, count // size)
+    seconds = 0.0
+    for _ in range(groups):
+        if subject.recorder is not None:
+            await _make_room(subject.app, subject.recorder, scenario, size)
+        seconds += await _timed(subject.app, scenario, size)
+    return seconds / (groups * size * scenario.units / 1e6)
+
+
+async def _make_room(app: ASGIApp, recorder: Recorder, scenario: Scenario, requests: int) -> None:
+    """Drain, and serve what fills the batch up untimed if the requests would not fit into it.
+
+    The records of a batch are counted by the recorder's own sequence, so a drain in between does
+    not put the next one off.
+    """
+    produced, each = recorder.counts()["produced"], 0
+    while produced % BATCH + max(each, 1) * requests >= BATCH:
+        await _serve(app, scenario, 1)
+        before, produced = produced, recorder.counts()["produced"]
+        each = produced - before
+
+
+async def _timed(app: ASGIApp, scenario: Scenario, count: int) -> float:
+    began = time.perf_counter()
+    await _serve(app, scenario, count)
+    return time.perf_counter() - began
+
+
+def _flush(subject: Subject) -> None:
+    if subject.recorder is not None:
+        subject.recorder.flush()
+
+
+def _collections() -> list[int]:
+    return [generation["collections"] for generation in gc.get_stats()]
+
+
+async def background_cpu_us_per_second(
+    scenario: Scenario, name: str, *, seconds: float, folder: Path
+) -> float:
+    """CPU time that the background thread takes each second while no request comes."""
+    with _logs(folder) as logs:
+        subject = SUBJECTS[name](scenario.app, logs[name])
+        await _serve(subject.app, scenario, 1)
+        await asyncio.sleep(0.3)
+        used = [await _slept(seconds)]
+        if subject.recorder is not None:
+            subject.recorder.close()
+        await asyncio.sleep(0.3)
+        used.append(await _slept(seconds))
+    return (used[0] - used[1]) / seconds * 1e6
+
+
+async def _slept(seconds: float) -> float:
+    cpu = time.process_time()
+    await asyncio.sleep(seconds)
+    return time.process_time() - cpu
