@@ -23,21 +23,27 @@ garbage collector has to look at between two drains is paid for by every request
 State: TypeAlias = list[Any]
 """What a running exchange is made of; one list is made and copied faster than many attributes."""
 
-# The places in both.
+# The places in both. Those from ID to CAUGHT are what the metrics keep of a request.
 (
     STAMP,  # the ring's sequence number
     KIND,  # START, END or ERROR
     ID,  # str, the request id
     METHOD,  # str
     PATH,  # str, decoded
+    STARTED,  # float, seconds of the recorder's clock, as are ENDED and FIRST_BYTE
+    ENDED,  # the response's last byte; without one, the return of the app
+    MEMORY_BEFORE,  # float, MiB of the process
+    MEMORY_AFTER,
+    STATUS,  # int; None when nothing was started
+    CAUGHT,  # Caught, or None
     QUERY,  # bytes
     HEADERS,  # dict of bytes to bytes; of a repeated header the last
     CLIENT,  # (host, port) or None
     SCHEME,  # str
-    STARTED,  # float, seconds of the recorder's clock, as are the next two
-    ENDED,  # the response's last byte; without one, the return of the app
+    LOGGED,  # int, the id of the sink that writes the log lines: the outermost; 0 without one
+    SCOPE,  # dict, the ASGI scope; the running request's alone, and None in a record
+    NOW,  # callable, the recorder's clock; the same
     FIRST_BYTE,  # the response's start; None when there was none
-    STATUS,  # int; None when nothing was started
     SENT,  # int, body bytes of the response; of a websocket all that was sent
     RECEIVED,  # int, body bytes that the app read
     COMPLETE,  # bool, the response was finished
@@ -45,20 +51,17 @@ State: TypeAlias = list[Any]
     INTERRUPTED,  # bool, cancelled, or the process is leaving
     ROUTE,  # str, the matched template; None when the framework does not say
     PARAMS,  # dict of path parameters, or None
-    MEMORY_BEFORE,  # float, MiB of the process
-    MEMORY_AFTER,
-    CAUGHT,  # Caught, or None
     EXTRA,  # dict of added log fields, or None
     SESSION,  # (messages in, messages out, close code) of a websocket, or None
-    LOGGED,  # int, the id of the sink that writes the log lines: the outermost; 0 without one
     # The rest belongs to the running request alone, and is emptied before the record is made.
-    SCOPE,  # dict, the ASGI scope
-    NOW,  # callable, the recorder's clock
     SEEN,  # the exception that was recorded last, and the ids of the trackers that were told
     HELD,  # list of the messages held back, or None
     JOINED,  # tuple of the recorders of frames further in
     ANNOUNCED,  # bool, its start has been logged; only the drain writes it
 ) = range(32)
+
+UNKNOWN: Final = (None, 0, 0, False, False, False, *(None,) * 6, (), False)
+"""The places from FIRST_BYTE on, of an exchange that begins."""
 
 START, END, ERROR = range(3)
 
@@ -107,34 +110,26 @@ def begin(
         request_id,
         get("method") or "GET",
         get("path") or "",
+        clock(),
+        None,  # ENDED
+        memory,
+        memory,
+        None,  # STATUS
+        None,  # CAUGHT
         get("query_string") or b"",
         headers,
         get("client"),
         get("scheme") or "http",
-        clock(),
-        None,  # ENDED
-        None,  # FIRST_BYTE
-        None,  # STATUS
-        0,  # SENT
-        0,  # RECEIVED
-        False,  # COMPLETE
-        False,  # DISCONNECTED
-        False,  # INTERRUPTED
-        None,  # ROUTE
-        None,  # PARAMS
-        memory,
-        memory,
-        None,  # CAUGHT
-        None,  # EXTRA
-        None,  # SESSION
         logged,
         scope,
         clock,
-        None,  # SEEN
-        None,  # HELD
-        (),  # JOINED
-        False,  # ANNOUNCED
+        *UNKNOWN,
     ]
+
+
+def announcement(state: State) -> Record:
+    """The record that tells of the beginning of an exchange that goes on."""
+    return (0, START, *state[ID:SCOPE], None, None, *state[FIRST_BYTE:SEEN])
 
 
 class _Place(Generic[T]):

@@ -8,6 +8,7 @@ from asgi_errorkit.exchange import (
     COMPLETE,
     CURRENT,
     DISCONNECTED,
+    END,
     ENDED,
     FIRST_BYTE,
     HELD,
@@ -17,9 +18,9 @@ from asgi_errorkit.exchange import (
     SCOPE,
     SENT,
     STATUS,
+    UNKNOWN,
     Exchange,
-    begin,
-    leave,
+    State,
 )
 from asgi_errorkit.failure import failed
 from asgi_errorkit.holding import after_held, holds, nothing, release
@@ -40,7 +41,7 @@ def frame(app: ASGIApp, choices: Choices) -> ASGIApp:
     recorder, answers, collect = choices.recorder, choices.answers, choices.collect
     logs, ids = choices.logs, choices.ids
     clock, sampler, active = recorder.clock, recorder.sampler, recorder.active
-    finish = recorder.finish
+    finish, set_current, reset_current = recorder.finish, CURRENT.set, CURRENT.reset
     header, id_of, ready_id, make_id = ids.header, ids.of, ids.ready, ids.make
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> Any:
@@ -51,15 +52,35 @@ def frame(app: ASGIApp, choices: Choices) -> ASGIApp:
         if not recorder.running:
             recorder.start()
         headers = headers_of(scope)
-        inbound = headers.get(header)
-        if inbound is not None:
-            request_id = id_of(inbound)
+        if header in headers:
+            request_id = id_of(headers[header])
         else:
             try:
                 request_id = ready_id()
             except IndexError:
                 request_id = make_id()
-        state = begin(scope, headers, request_id, clock, sampler.memory_mb, logs)
+        get, memory = scope.get, sampler.memory_mb
+        state: State = [
+            0,
+            END,
+            request_id,
+            get("method") or "GET",
+            get("path") or "",
+            clock(),
+            None,  # ENDED
+            memory,
+            memory,
+            None,  # STATUS
+            None,  # CAUGHT
+            get("query_string") or b"",
+            headers,
+            get("client"),
+            get("scheme") or "http",
+            logs,
+            scope,
+            clock,
+            *UNKNOWN,
+        ]  # as `begin` makes it: a call costs 70 ns
 
         async def watched_receive() -> Message:
             message = await receive()
@@ -98,7 +119,7 @@ def frame(app: ASGIApp, choices: Choices) -> ASGIApp:
 
         scope[KEY] = state
         active[id(state)] = state
-        token = CURRENT.set(state)
+        token = set_current(state)
         try:
             result = await app(scope, watched_receive, watched_send)
             if state[HELD]:
@@ -111,7 +132,10 @@ def frame(app: ASGIApp, choices: Choices) -> ASGIApp:
             state[INTERRUPTED] = True
             raise
         finally:
-            leave(token)
+            try:
+                reset_current(token)
+            except ValueError:  # ended in another context than it began in
+                pass
             if collect is not None:
                 gather(Exchange(state), collect)
             finish(state)

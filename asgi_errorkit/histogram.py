@@ -72,18 +72,18 @@ class LogHistogram:
         if not values:
             return
         low, high, total = min(values), max(values), sum(values)
-        if not (
-            low >= 0.0 and high <= LARGEST and total >= 0.0
-        ):  # among them one to be held, or nan
+        if not (low >= 0.0 and high <= LARGEST and total >= 0.0):  # one to be held, or nan
             for value in values:
                 self.add(value)
             return
         counts = self.counts
         get = counts.get
-        for value in values:
-            index = (
-                floor(log2(value) * STEPS) if SMALLEST < value < LARGEST else bucket_index(value)
-            )
+        indexes = (
+            [floor(log2(value) * STEPS) for value in values]
+            if low > SMALLEST and high < LARGEST
+            else map(bucket_index, values)
+        )
+        for index in indexes:
             counts[index] = get(index, 0) + 1
         self.count += len(values)
         self.total += total

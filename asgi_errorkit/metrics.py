@@ -2,9 +2,8 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Any
 
 from asgi_errorkit.exchange import (
@@ -16,16 +15,15 @@ from asgi_errorkit.exchange import (
     KIND,
     MEMORY_AFTER,
     MEMORY_BEFORE,
-    METHOD,
     PATH,
     SESSION,
     STARTED,
-    STATUS,
     Record,
 )
 from asgi_errorkit.histogram import LogHistogram, Windows
-from asgi_errorkit.outcome import outcome_of
+from asgi_errorkit.outcome import Outcome
 from asgi_errorkit.process import ProcessSampler
+from asgi_errorkit.recorder import Batch
 from asgi_errorkit.redact import Redactor
 from asgi_errorkit.routes import RouteLabels
 
@@ -131,7 +129,9 @@ class RequestMetrics:
         self._high_memory_mb = high_memory_mb
         self._high_cpu_percent = high_cpu_percent
         self._max_routes = max_routes
-        self._latest: deque[tuple[tuple[Any, ...], float]] = deque(maxlen=max_metrics)
+        self._max_metrics = max_metrics
+        self._latest: deque[tuple[list[tuple[Any, ...]], float]] = deque()
+        self._latest_count = 0
         self._offset = 0.0
         self._redactor = Redactor()
         self._labels = RouteLabels(max_routes)
@@ -144,59 +144,66 @@ class RequestMetrics:
         self._warned_at: dict[str, float] = {}
         self._unwarned: dict[str, int] = {}
 
-    def __call__(self, batch: Sequence[Record], offset: float) -> None:
-        ended: dict[float, list[Record]] = {}
-        for record in batch:
+    def __call__(self, batch: Batch) -> None:
+        spans: dict[float, list[tuple[Record, Outcome]]] = {}
+        for record, outcome in zip(batch.records, batch.outcomes, strict=True):
             if record[KIND] == END and record[SESSION] is None:
                 span = record[ENDED] // _TOTAL_WIDTH_SECONDS
-                if span in ended:
-                    ended[span].append(record)
+                if span in spans:
+                    spans[span].append((record, outcome))
                 else:
-                    ended[span] = [record]
-        self._offset = offset
-        for records in ended.values():
-            self._observe(records, self._sampler.cpu_percent)
+                    spans[span] = [(record, outcome)]
+        self._offset = batch.offset
+        for ended in spans.values():
+            self._observe(ended, self._sampler.cpu_percent)
 
-    def _observe(self, records: list[Record], cpu: float) -> None:
+    def _observe(self, ended: list[tuple[Record, Outcome]], cpu: float) -> None:
         """Count records of one span; what is summed at once costs a third of one by one."""
+        records = [record for record, _ in ended]
         bucket = self._total.at(records[0][ENDED])
-        durations = [record[ENDED] - record[STARTED] for record in records]
-        bucket.durations.add_all(durations)
         bucket.first_bytes.add_all(
             [r[FIRST_BYTE] - r[STARTED] for r in records if r[FIRST_BYTE] is not None]
         )
-        growths = [_memory_delta(record) for record in records]
+        growths = [r[MEMORY_AFTER] - (r[MEMORY_BEFORE] or r[MEMORY_AFTER]) for r in records]
         bucket.memory_delta_total += sum(growths)
         bucket.memory_delta_maximum = max(bucket.memory_delta_maximum, *growths)
         bucket.cpu_total += cpu * len(records)
         bucket.cpu_maximum = max(bucket.cpu_maximum, cpu)
-        self._latest.extend(
-            (kept if len(kept[2]) <= _PATH_LIMIT else _cut(kept), cpu)
-            for kept in map(_KEPT, records)
-        )
-        self._observe_routes(bucket, records, durations)
-        if max(durations) > self._slow_seconds or max(growths) > self._growth_mb:
-            for record, duration, growth in zip(records, durations, growths, strict=True):
-                self._note_issues(bucket, record, duration, growth)
+        self._keep(records, cpu)
+        slowest = self._observe_routes(bucket, ended)
+        if slowest > self._slow_seconds or max(growths) > self._growth_mb:
+            for record, growth in zip(records, growths, strict=True):
+                self._note_issues(bucket, record, record[ENDED] - record[STARTED], growth)
         self._note_process(records[-1], cpu)
 
-    def _observe_routes(
-        self, bucket: _Bucket, records: list[Record], durations: list[float]
-    ) -> None:
+    def _keep(self, records: list[Record], cpu: float) -> None:
+        kept = [record[ID : CAUGHT + 1] for record in records]
+        if any(len(each[_KEPT_PATH]) > _PATH_LIMIT for each in kept):
+            kept = [(*each[:2], each[_KEPT_PATH][:_PATH_LIMIT], *each[3:]) for each in kept]
+        self._latest.append((kept, cpu))
+        self._latest_count += len(kept)
+        while self._latest_count - len(self._latest[0][0]) >= self._max_metrics:
+            self._latest_count -= len(self._latest.popleft()[0])
+
+    def _observe_routes(self, bucket: _Bucket, ended: list[tuple[Record, Outcome]]) -> float:
+        """Count durations by route and in all, and outcomes; return the longest duration."""
         outcomes, label_of = bucket.outcomes, self._labels
         by_label: dict[str, list[float]] = {}
-        for record, duration in zip(records, durations, strict=True):
+        for record, outcome in ended:
             label = label_of(record)
             if label in by_label:
-                by_label[label].append(duration)
+                by_label[label].append(record[ENDED] - record[STARTED])
             else:
-                by_label[label] = [duration]
-            outcome = outcome_of(record)
+                by_label[label] = [record[ENDED] - record[STARTED]]
             outcomes[outcome.text] = outcomes.get(outcome.text, 0) + 1
             if outcome.failed:
                 self._route(label, record).failed += 1
         for label, values in by_label.items():
-            self._route(label, records[0]).durations.add_all(values)
+            durations = LogHistogram()
+            durations.add_all(values)
+            bucket.durations.merge(durations)
+            self._route(label, ended[0][0]).durations.merge(durations)
+        return max(map(max, by_label.values()))
 
     def _route(self, label: str, record: Record) -> _RouteBucket:
         windows = self._routes.get(label)
@@ -241,7 +248,12 @@ class RequestMetrics:
 
     def latest(self) -> list[PerformanceMetrics]:
         """The latest requests, oldest first."""
-        return [_view(kept, cpu, self._offset, self._redactor) for kept, cpu in list(self._latest)]
+        views = [
+            _view(each, cpu, self._offset, self._redactor)
+            for kept, cpu in self._latest
+            for each in kept
+        ]
+        return views[-self._max_metrics :]
 
     def stats(self, window_minutes: float, in_flight: int) -> dict[str, Any]:
         """The statistics of the last minutes; durations in seconds, memory in MiB."""
@@ -296,18 +308,8 @@ def percentiles(histogram: LogHistogram) -> dict[str, float]:
     return dict(zip(_QUANTILES, histogram.quantiles(list(_QUANTILES.values())), strict=True))
 
 
-def _memory_delta(record: Record) -> float:
-    before = record[MEMORY_BEFORE]
-    # Zero means that no sample had been taken yet: the growth since then is not the request's.
-    return float(record[MEMORY_AFTER] - before) if before else 0.0
-
-
-# The record itself holds the request's headers, and is let go.
-_KEPT = itemgetter(ID, METHOD, PATH, STARTED, ENDED, MEMORY_BEFORE, MEMORY_AFTER, STATUS, CAUGHT)
-
-
-def _cut(kept: tuple[Any, ...]) -> tuple[Any, ...]:
-    return (*kept[:2], kept[2][:_PATH_LIMIT], *kept[3:])
+# A record itself holds the request's headers, and is let go.
+_KEPT_PATH = PATH - ID
 
 
 def _view(

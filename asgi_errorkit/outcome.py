@@ -1,5 +1,6 @@
 """What happened to an exchange, told truthfully: the status alone lies both ways."""
 
+from collections.abc import Sequence
 from enum import Enum
 
 from asgi_errorkit.exchange import (
@@ -13,7 +14,7 @@ from asgi_errorkit.exchange import (
     Record,
 )
 
-__all__ = ["Outcome", "outcome_of"]
+__all__ = ["Outcome", "outcome_of", "outcomes_of"]
 
 
 class Outcome(Enum):
@@ -37,21 +38,28 @@ class Outcome(Enum):
         self.failed = text in ("server_error", "truncated", "incomplete", "background_failed")
 
 
-def outcome_of(record: Record) -> Outcome:
-    """Judge one ended exchange."""
-    status = record[STATUS]
-    if (
-        record[COMPLETE]
+def outcomes_of(records: Sequence[Record]) -> list[Outcome]:
+    """Judge ended exchanges, nearly all of which went well."""
+    ok = Outcome.OK
+    return [
+        ok
+        if record[COMPLETE]
         and record[CAUGHT] is None
         and not record[DISCONNECTED]
-        and status
-        and status < 400
-    ):
-        return Outcome.OK  # nearly all
+        and record[SESSION] is None
+        and (record[STATUS] or 500) < 400
+        else outcome_of(record)
+        for record in records
+    ]
+
+
+def outcome_of(record: Record) -> Outcome:
+    """Judge one ended exchange."""
     if record[SESSION] is not None:
         return _of_session(record)
     if record[DISCONNECTED] and record[CAUGHT] is None:
         return Outcome.CLIENT_DISCONNECT  # whatever was sent after that reached nobody
+    status = record[STATUS]
     if record[COMPLETE]:
         return _of_response(status or 500, record[CAUGHT])
     if record[CAUGHT] is not None:

@@ -7,17 +7,14 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from asgi_errorkit.exchange import (
     ANNOUNCED,
-    END,
     ENDED,
     HELD,
-    ID,
     JOINED,
     KEY,
-    KIND,
     LOGGED,
     MEMORY_AFTER,
     NOW,
@@ -27,20 +24,32 @@ from asgi_errorkit.exchange import (
     SEEN,
     SESSION,
     STAMP,
-    START,
     STATUS,
     Record,
     State,
+    announcement,
     route_of,
 )
+from asgi_errorkit.outcome import Outcome, outcomes_of
 from asgi_errorkit.process import ProcessSampler
 from asgi_errorkit.ring import Ring
 from asgi_errorkit.types import Scope
 
-__all__ = ["Recorder", "Sink", "flush_all"]
+__all__ = ["Batch", "Recorder", "Sink", "flush_all"]
 
-Sink: TypeAlias = Callable[[Sequence[Record], float], None]
-"""Takes a batch and the offset that turns its clock into seconds since the epoch."""
+
+class Batch(NamedTuple):
+    """Records of one thread, in order, and what became of each.
+
+    ``offset`` turns their clock into seconds since the epoch.
+    """
+
+    records: Sequence[Record]
+    outcomes: Sequence[Outcome]
+    offset: float
+
+
+Sink: TypeAlias = Callable[[Batch], None]
 
 T = TypeVar("T")
 
@@ -116,7 +125,7 @@ class Recorder:
 
     # What the request path calls
 
-    def publish(self, state: State, kind: int) -> None:
+    def publish(self, state: State) -> None:
         """Store the exchange as it is now as a record; every 64th call drains them all."""
         try:
             ring = self._local.ring
@@ -124,7 +133,6 @@ class Recorder:
             ring = self._take_seat()
         stamp = ring.claim()
         state[STAMP] = stamp
-        state[KIND] = kind
         ring.slots[stamp & ring.mask] = tuple(state)
         if not (stamp + 1) & (BATCH - 1):
             self._drain_inline()
@@ -154,24 +162,27 @@ class Recorder:
 
     def finish(self, state: State) -> None:
         """End an exchange: stamp what is still open, take it out of the scope, publish it."""
-        scope, joined = state[SCOPE], state[JOINED]
+        scope = state[SCOPE]
         self.active.pop(id(state), None)
         scope.pop(KEY, None)
         if "route" in scope or "path_template" in scope:
             _note_route(state, scope)
         if state[STATUS].__class__ is not int:
             state[STATUS] = _plain_status(state[STATUS])
-        state[MEMORY_AFTER] = self.sampler.memory_mb
         if state[ENDED] is None:
             state[ENDED] = self.clock()
+        state[MEMORY_AFTER] = self.sampler.memory_mb
         # Tasks that outlive the request hold its state, and must not hold all of it.
         state[SCOPE] = state[NOW] = state[SEEN] = state[HELD] = None
-        if joined:
-            state[JOINED] = ()
-            for recorder in joined:
-                recorder.active.pop(id(state), None)
-                recorder.publish(state, END)
-        self.publish(state, END)
+        if state[JOINED]:
+            self._tell_joined(state)
+        self.publish(state)
+
+    def _tell_joined(self, state: State) -> None:
+        joined, state[JOINED] = state[JOINED], ()
+        for recorder in joined:
+            recorder.active.pop(id(state), None)
+            recorder.publish(state)
 
     # What happens off the request path
 
@@ -297,9 +308,9 @@ class Recorder:
             offset = self.wall_clock() - self.clock()
             for seat, ring in list(self._seats):
                 gone = seat() is None  # asked before taking: nothing can follow the last take
-                batch = ring.take()
-                if batch:
-                    self._feed(batch, offset)
+                records = ring.take()
+                if records:
+                    self._feed(self.sinks, records, offset)
                 if gone:
                     self._fold(seat, ring)
         finally:
@@ -321,17 +332,15 @@ class Recorder:
             sink = self._log_sinks.get(state[LOGGED])
             if sink is not None:  # else it is for another recorder to tell
                 state[ANNOUNCED] = True
-                self._feed_one(sink, [(0, START, *state[ID:SCOPE])], offset)
+                self._feed([sink], [announcement(state)], offset)
 
-    def _feed(self, batch: Sequence[Record], offset: float) -> None:
-        for sink in self.sinks:
-            self._feed_one(sink, batch, offset)
-
-    def _feed_one(self, sink: Sink, batch: Sequence[Record], offset: float) -> None:
-        try:
-            sink(batch, offset)
-        except Exception as error:  # noqa: BLE001  a broken sink must not stop the others
-            self._count_sink_error(sink, error)
+    def _feed(self, sinks: Sequence[Sink], records: Sequence[Record], offset: float) -> None:
+        batch = Batch(records, outcomes_of(records), offset)
+        for sink in sinks:
+            try:
+                sink(batch)
+            except Exception as error:  # noqa: BLE001  a broken sink must not stop the others
+                self._count_sink_error(sink, error)
 
     def _count_sink_error(self, broken: object, error: Exception) -> None:
         """Count it, and say so once: what goes wrong each time would fill the log."""

@@ -41,14 +41,16 @@ def with_header(message: Message, name: bytes, value: str) -> Message:
     """The message with one more header, unless the app has set it. The app's own is not changed."""
     given = message.get("headers")
     try:
-        headers = given if type(given) is list else [*(given or ())]
+        headers = given if given.__class__ is list else [*(given or ())]
         for header in headers:
             if header[0] == name:
                 return message if headers is given else {**message, "headers": headers}
     except (TypeError, IndexError):  # for the server to refuse, in its own words
         return message
     # A copy: the app may send the very same message again.
-    return {**message, "headers": [*headers, (name, value.encode("latin-1"))]}
+    copy = dict(message)
+    copy["headers"] = [*headers, (name, value.encode())]
+    return copy
 
 
 def body(exchange: Exchange, message: Message, at: float) -> None:

@@ -6,6 +6,9 @@ from typing import Any
 
 __all__ = ["Ring"]
 
+PIECE = 64
+_EMPTY = [None] * PIECE
+
 
 class Ring:
     """Keeps the newest ``capacity`` items of one producing thread until they are taken.
@@ -41,9 +44,36 @@ class Ring:
 
     def take(self) -> list[tuple[Any, ...]]:
         """Return the waiting items, oldest first, each once."""
-        # Two laps, one of skips and one of items, bound the work although the producer may go on.
         items: list[tuple[Any, ...]] = []
-        slots, mask, wanted = self.slots, self.mask, self._next
+        # Two laps bound the work although the producer may go on.
+        while len(items) <= 2 * self.mask and (piece := self._take_piece()):
+            items += piece
+        self._take_singly(items)
+        self.taken += len(items)
+        return items
+
+    def _take_piece(self) -> list[tuple[Any, ...]] | None:
+        """The next items at once, if every one of them is there: a third of the cost of singly."""
+        slots, wanted = self.slots, self._next
+        first = wanted & self.mask
+        piece = slots[first : first + PIECE]
+        stamps = [item[0] for item in piece if item]
+        if stamps != list(range(wanted, wanted + PIECE)):
+            return None
+        self._next = wanted + PIECE
+        # What `_clear` says holds here: between the comparison and the store nothing can run.
+        if (
+            self._cleared == wanted
+            and get_ident() == self._owner
+            and slots[first : first + PIECE] == piece
+        ):
+            slots[first : first + PIECE] = _EMPTY
+            self._cleared = self._next
+        return piece
+
+    def _take_singly(self, items: list[tuple[Any, ...]]) -> None:
+        slots, mask, first = self.slots, self.mask, self._next
+        wanted = first
         for _ in range(2 * (mask + 1)):
             item = slots[wanted & mask]
             if item is None:
@@ -56,10 +86,8 @@ class Ring:
             items.append(item)
             wanted += 1
         self._next = wanted
-        self.taken += len(items)
         if get_ident() == self._owner:
             self._clear()
-        return items
 
     def _skip(self, found: int, wanted: int) -> int:
         """Lapped: count as lost whatever came before the oldest slot that can be there still."""

@@ -3,6 +3,7 @@
 import re
 
 from asgi_errorkit.exchange import METHOD, PATH, ROUTE, STATUS, Record
+from asgi_errorkit.kept import Kept
 
 __all__ = ["RouteLabels"]
 
@@ -15,7 +16,6 @@ _METHODS = frozenset(
 # What changes from one request to the next: numbers, and ids of hex digits, dashes and the like.
 _VARIABLE = re.compile(r"(?<=/)(?=[^/]*[0-9])[^/]*")
 _PATH_LIMIT = 128
-_KNOWN_PATHS = 1024
 
 
 class RouteLabels:
@@ -32,21 +32,23 @@ class RouteLabels:
         self.folded = 0
         self._maximum = maximum
         self._labels: dict[tuple[str, str], str] = {}
-        self._paths: dict[str, str] = {}
+        self._paths: Kept[str, str] = Kept(_template)
 
     def __call__(self, record: Record) -> str:
         route = record[ROUTE]
         if route is None:
             if record[STATUS] in (404, 405):
                 return UNMATCHED
-            route = self._template(record[PATH])
-        method = record[METHOD]
+            route = self._paths[record[PATH]]
+        label = self._labels.get((record[METHOD], route))
+        return self._new(record[METHOD], route) if label is None else label
+
+    def _new(self, method: str, route: str) -> str:
         if method not in _METHODS:
             method = OTHER
         label = self._labels.get((method, route))
-        return self._new(method, route) if label is None else label
-
-    def _new(self, method: str, route: str) -> str:
+        if label is not None:
+            return label
         if len(self._labels) >= self._maximum:
             self.folded += 1
             return OTHER
@@ -54,14 +56,9 @@ class RouteLabels:
         self._labels[method, route] = label
         return label
 
-    def _template(self, path: str) -> str:
-        template = self._paths.get(path)
-        if template is None:
-            template = _VARIABLE.sub("{...}", path[:_PATH_LIMIT])
-            if len(self._paths) >= _KNOWN_PATHS:
-                self._paths.clear()
-            self._paths[path[:2048]] = template
-        return template
+
+def _template(path: str) -> str:
+    return _VARIABLE.sub("{...}", path[:_PATH_LIMIT])
 
 
 def _printable(text: str) -> str:

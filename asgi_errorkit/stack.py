@@ -90,7 +90,7 @@ class MiddlewareStack:
                 app, side_by_side = frame(app, merged(side_by_side)), []
             layer = cls(app, **{**self._shared(cls), **options})
             if isinstance(layer, StructuredLoggingMiddleware):
-                layer.lines.judge = self.error_tracker.classifier
+                layer.lines.lines.judge = self.error_tracker.classifier
             built.append(layer)
             if cls in _DEFAULTS:
                 side_by_side.append(layer.choices)

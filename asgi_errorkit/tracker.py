@@ -5,13 +5,13 @@ import sys
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from math import inf
 from typing import Any
 
 from asgi_errorkit.classify import Classifier, Verdict
 from asgi_errorkit.errors import ErrorAction, ErrorInfo, ErrorType
 from asgi_errorkit.exchange import (
     CAUGHT,
-    COMPLETE,
     ENDED,
     ERROR,
     HEADERS,
@@ -32,8 +32,8 @@ from asgi_errorkit.exchange import (
 )
 from asgi_errorkit.fingerprint import Snapshot, as_json, group_id, snapshot, top_in_app
 from asgi_errorkit.histogram import Windows
-from asgi_errorkit.outcome import Outcome, outcome_of
-from asgi_errorkit.recorder import Recorder
+from asgi_errorkit.outcome import Outcome
+from asgi_errorkit.recorder import Batch, Recorder
 from asgi_errorkit.redact import Redactor
 from asgi_errorkit.routes import RouteLabels
 
@@ -175,7 +175,8 @@ class ErrorTracker:
         told.caught = caught
         told.ended_at = told.started_at
         told.state[SCOPE] = told.state[NOW] = None
-        self.recorder.publish(told.state, ERROR)
+        told.state[KIND] = ERROR
+        self.recorder.publish(told.state)
 
     def get_error_stats(self, window_minutes: float = 5) -> dict[str, Any]:
         """What went wrong in the last minutes (more than 0, at most 60), with all requests beside it.
@@ -221,28 +222,27 @@ class ErrorTracker:
             total.merge(counts)
         return total
 
-    def observe(self, batch: Sequence[Record], offset: float) -> None:
+    def observe(self, batch: Batch) -> None:
         """The sink: count every record, look closer at those that did not go well."""
-        at = self._windows.at
-        for record in batch:
-            kind = record[KIND]
-            counts = at(record[ENDED])
-            if kind != ERROR:
+        since = until = inf
+        for record, outcome in zip(batch.records, batch.outcomes, strict=True):
+            ended_at = record[ENDED]
+            if not since <= ended_at < until:
+                since = ended_at // 1
+                until = since + 1
+                counts = self._windows.at(ended_at)
+            if outcome is Outcome.OK:
                 counts.requests += 1
-                status = record[STATUS]
-                if (
-                    record[CAUGHT] is None
-                    and record[COMPLETE]
-                    and status is not None
-                    and status < 400
-                ):
-                    continue
-            self._note(record, counts, offset)
+            else:
+                self._note(record, outcome, counts, batch.offset)
 
-    def _note(self, record: Record, counts: _Counts, offset: float) -> None:
+    def _note(self, record: Record, outcome: Outcome, counts: _Counts, offset: float) -> None:
         caught: Caught | None = record[CAUGHT]
         told = record[KIND] == ERROR
-        outcome = Outcome.SERVER_ERROR if told else outcome_of(record)
+        if told:
+            outcome = Outcome.SERVER_ERROR
+        else:
+            counts.requests += 1
         if not outcome.failed and outcome is not Outcome.CLIENT_ERROR:
             return
         verdict = caught.verdict if caught else self.classifier.status(record[STATUS] or 500)

@@ -66,9 +66,9 @@ class LineWriter:
     def dropped_lines(self) -> int:
         return self._refused_lines + self._failed_lines
 
-    def write(self, lines: list[bytes]) -> None:
+    def write(self, lines: list[str]) -> None:
         """Take over whole lines, each with its line feed."""
-        text = b"".join(lines)  # one buffer: many small ones that wait cost page faults
+        text = "".join(lines).encode()  # one buffer: many small ones that wait cost page faults
         size = len(text)
         if self.pending_bytes + size > self._max_pending_bytes:
             self._refused_lines += len(lines)
@@ -123,10 +123,10 @@ class LoggerWriter:
         self._logger = logger
         self._max_pending = max_pending
         self._wake = wake
-        self._pending: deque[bytes] = deque()
+        self._pending: deque[str] = deque()
         self.dropped_lines = 0
 
-    def write(self, lines: list[bytes]) -> None:
+    def write(self, lines: list[str]) -> None:
         """Take over whole lines."""
         room = max(0, self._max_pending - len(self._pending))
         self.dropped_lines += max(0, len(lines) - room)
@@ -143,7 +143,7 @@ class LoggerWriter:
                 return
             fields = orjson.loads(line)
             level = logging.getLevelNamesMapping()[fields["level"]]
-            self._logger.log(level, "%s", line[:-1].decode(), extra={"fields": fields})
+            self._logger.log(level, "%s", line[:-1], extra={"fields": fields})
 
     def reset_after_fork(self) -> None:
         """Forget the parent's lines: it logs them itself."""

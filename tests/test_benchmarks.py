@@ -113,7 +113,7 @@ async def test_a_run_whose_sink_breaks_is_refused(
 
     recorder = Recorder()
 
-    def breaks(batch: object, offset: float) -> None:
+    def breaks(batch: object) -> None:
         raise OSError("no space left")
 
     def broken(app: ASGIApp, log: object) -> Subject:

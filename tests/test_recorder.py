@@ -9,14 +9,13 @@ import sys
 import textwrap
 import threading
 import weakref
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from asgi_errorkit import ErrorKit, ErrorTracker, ErrorType
 from asgi_errorkit.exchange import END, ID, KIND, START, Record, begin
-from asgi_errorkit.recorder import BATCH, Recorder
+from asgi_errorkit.recorder import BATCH, Batch, Recorder
 from asgi_errorkit.testing import HandClock, http_scope, request
 
 
@@ -35,9 +34,9 @@ class Kept:
         self.records: list[Record] = []
         self.offsets: list[float] = []
 
-    def __call__(self, batch: Sequence[Record], offset: float) -> None:
-        self.records += batch
-        self.offsets.append(offset)
+    def __call__(self, batch: Batch) -> None:
+        self.records += batch.records
+        self.offsets.append(batch.offset)
 
     @property
     def ids(self) -> list[str]:
@@ -84,7 +83,7 @@ def test_a_full_batch_drains_itself() -> None:
 def test_a_broken_sink_is_counted_told_once_and_stops_no_other(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def broken(batch: Sequence[Record], offset: float) -> None:
+    def broken(batch: Batch) -> None:
         raise RuntimeError("sink")
 
     recorder, kept = recorder_of(), Kept()
@@ -117,7 +116,7 @@ def test_a_sink_that_records_and_drains_neither_deadlocks_nor_recurses() -> None
     recorder, kept = recorder_of(), Kept()
     depth: list[int] = []
 
-    def recording(batch: Sequence[Record], offset: float) -> None:
+    def recording(batch: Batch) -> None:
         depth.append(1)
         if len(depth) < 3:
             publish(recorder, f"inner{len(depth)}")
@@ -294,7 +293,7 @@ def test_without_a_thread_to_be_had_requests_are_served(monkeypatch: pytest.Monk
 def test_the_thread_flushes_what_no_batch_fills() -> None:
     recorder = Recorder(flush_seconds=0.01)
     arrived = threading.Event()
-    recorder.add_sink(lambda batch, offset: arrived.set())
+    recorder.add_sink(lambda batch: arrived.set())
     recorder.start()
     recorder.start()
     publish(recorder)

@@ -15,7 +15,7 @@ def test_lines_are_written_to_binary_and_text_streams() -> None:
     binary, text = io.BytesIO(), io.StringIO()
     for stream in (binary, text):
         writer = LineWriter(stream)
-        writer.write([b'{"a":1}\n', '{"ü":2}\n'.encode()])
+        writer.write(['{"a":1}\n', '{"ü":2}\n'])
         writer.flush()
         assert writer.pending_bytes == 0
     assert binary.getvalue().decode() == text.getvalue() == '{"a":1}\n{"ü":2}\n'
@@ -25,7 +25,7 @@ def test_without_a_stream_it_is_standard_output_as_it_is_then(
     capsysbinary: pytest.CaptureFixture[bytes],
 ) -> None:
     writer = LineWriter()
-    writer.write([b"{}\n"])
+    writer.write(["{}\n"])
     print("before")
     writer.flush()
     assert capsysbinary.readouterr().out == b"before\n{}\n"
@@ -42,7 +42,7 @@ def test_what_cannot_be_written_is_counted(stream: Any) -> None:
         stream = io.BytesIO()
         stream.close()
     writer = LineWriter(stream)
-    writer.write([b"1\n", b"2\n"])
+    writer.write(["1\n", "2\n"])
     writer.flush()
     assert writer.dropped_lines == 2
     assert writer.pending_bytes == 0
@@ -53,24 +53,24 @@ def test_without_any_standard_output_lines_are_counted_as_dropped(
 ) -> None:
     monkeypatch.setattr("sys.stdout", None)
     writer = LineWriter()
-    writer.write([b"1\n"])
+    writer.write(["1\n"])
     writer.flush()
     assert writer.dropped_lines == 1
 
 
 def test_no_more_waits_than_was_allowed() -> None:
     writer = LineWriter(io.BytesIO(), max_pending_bytes=10)
-    writer.write([b"12345678\n"])
-    writer.write([b"12345678\n"])
+    writer.write(["12345678\n"])
+    writer.write(["12345678\n"])
     assert (writer.pending_bytes, writer.dropped_lines) == (9, 1)
 
 
 def test_much_that_waits_wakes_the_flusher() -> None:
     woken: list[int] = []
     writer = LineWriter(io.BytesIO(), wake=lambda: woken.append(1))
-    writer.write([b"x" * 1000])
+    writer.write(["x" * 1000])
     assert woken == []
-    writer.write([b"x" * 300_000])
+    writer.write(["x" * 300_000])
     assert woken == [1]
 
 
@@ -86,7 +86,7 @@ def test_a_pipe_gets_pieces_that_it_takes_whole() -> None:
 
     with Spy(writing, "wb") as stream, os.fdopen(reading, "rb") as other:
         writer = LineWriter(stream)
-        writer.write([b"x" * 999 + b"\n"] * 10 + [b"y" * 5000 + b"\n"])
+        writer.write(["x" * 999 + "\n"] * 10 + ["y" * 5000 + "\n"])
         writer.flush()
         stream.close()
         assert other.read() == (b"x" * 999 + b"\n") * 10 + b"y" * 5000 + b"\n"
@@ -105,11 +105,11 @@ def test_a_stream_that_takes_nothing_blocks_no_writer(monkeypatch: pytest.Monkey
 
     stream = Stuck()
     writer = LineWriter(stream)
-    writer.write([b"1\n"])
+    writer.write(["1\n"])
     thread = threading.Thread(target=writer.flush)
     thread.start()
     assert entered.wait(10)
-    writer.write([b"2\n"])
+    writer.write(["2\n"])
     writer.flush()  # gives up
     release.set()
     thread.join()
@@ -119,9 +119,9 @@ def test_a_stream_that_takes_nothing_blocks_no_writer(monkeypatch: pytest.Monkey
 def test_a_forked_child_drops_its_parents_lines() -> None:
     stream = io.BytesIO()
     writer = LineWriter(stream)
-    writer.write([b"parent\n"])
+    writer.write(["parent\n"])
     writer.reset_after_fork()
-    writer.write([b"child\n"])
+    writer.write(["child\n"])
     writer.flush()
     assert stream.getvalue() == b"child\n"
     assert writer.pending_bytes == 0
@@ -145,7 +145,7 @@ def test_a_logger_gets_each_line_by_its_level(caplog: pytest.LogCaptureFixture) 
     woken: list[int] = []
     logger = logging.getLogger("asgi_errorkit.access")
     writer = LoggerWriter(logger, max_pending=20, wake=lambda: woken.append(1))
-    lines = [b'{"level":"INFO","n":1}\n', b'{"level":"ERROR","n":"100%s"}\n']
+    lines = ['{"level":"INFO","n":1}\n', '{"level":"ERROR","n":"100%s"}\n']
     with caplog.at_level(logging.INFO, "asgi_errorkit.access"):
         writer.write(lines)
         writer.flush()

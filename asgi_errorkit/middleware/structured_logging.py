@@ -7,10 +7,11 @@ from typing import IO, Any
 from asgi_errorkit.apps import check_type, choices_within, single_callable
 from asgi_errorkit.choices import Choices
 from asgi_errorkit.classify import Classifier
-from asgi_errorkit.fields import DEFAULT_FIELDS, Field, FromHeader, FromPath, FromQuery
+from asgi_errorkit.fields import DEFAULT_FIELDS, Field
 from asgi_errorkit.frame import frame
 from asgi_errorkit.identity import RequestIds
-from asgi_errorkit.logs import EVENTS, LINE_FIELDS, RequestLines, RequestLog
+from asgi_errorkit.lines import LINE_FIELDS, ON_DRAIN
+from asgi_errorkit.logs import EVENTS, RequestLines, RequestLog
 from asgi_errorkit.proxies import TrustedProxies
 from asgi_errorkit.recorder import Recorder
 from asgi_errorkit.redact import Redactor, safe_str
@@ -75,7 +76,7 @@ class StructuredLoggingMiddleware:
             traceback_seconds=_seconds("traceback_seconds", traceback_seconds),
             on_request=_callable("on_request", on_request),
         )
-        self._scope_fields = [(n, f) for n, f in extract.items() if not isinstance(f, _ON_DRAIN)]
+        self._scope_fields = [(n, f) for n, f in extract.items() if not isinstance(f, ON_DRAIN)]
         recorder.add_log_sink(self.lines)
         recorder.add_flusher(self.writer.flush)
         recorder.after_fork(self.writer.reset_after_fork)
@@ -105,9 +106,6 @@ class StructuredLoggingMiddleware:
         return collected
 
 
-_ON_DRAIN = (FromHeader, FromPath, FromQuery)
-
-
 def _fields(given: Mapping[str, Field | None] | None) -> dict[str, Field]:
     if given is not None and not isinstance(given, Mapping):
         raise TypeError(f"fields must be a mapping of names to where they come from; got {given!r}")
@@ -117,7 +115,7 @@ def _fields(given: Mapping[str, Field | None] | None) -> dict[str, Field]:
             raise TypeError(f"a field's name must be a string; got {name!r}")
         if name in LINE_FIELDS:
             raise ValueError(f"the field {name!r} is the kit's own; choose another name")
-        if field is not None and not isinstance(field, _ON_DRAIN) and not callable(field):
+        if field is not None and not isinstance(field, ON_DRAIN) and not callable(field):
             raise TypeError(
                 f"the field {name!r} must come from FromHeader, FromPath, FromQuery, a callable of "
                 f"the scope, or None to leave it out; got {field!r}"
