@@ -61,6 +61,7 @@ _METHOD_LIMIT = 32
 _SHORT = 40  # no token or key fits into so few characters
 _MAX_TRACED = 1000
 _DIGITS = [f"{number:03d}" for number in range(1000)]  # formatting a number takes twice as long
+_OK = Outcome.OK
 _WITHOUT_EXCEPTION = {
     Outcome.SERVER_ERROR: "the app answered with a failure; no exception reached the kit",
     Outcome.INCOMPLETE: "the app returned without completing its response",
@@ -139,21 +140,20 @@ class Lines:
         size, status, memory = _announced_size(record), record[STATUS], record[MEMORY_AFTER]
         if memory != self._memory:
             self._memory, self._memory_text = memory, f"{memory:.1f}" if memory else "null"
-        rest = ""
-        if self._sample and not outcome.failed:
-            rest = self._sample
-        if outcome.failed or record[CAUGHT] or record[SESSION] or record[EXTRA]:
-            rest += self._members(self._more(record, outcome))
+        level, more = "INFO", self._sample
+        if outcome is not _OK or record[SESSION] or record[EXTRA]:
+            if outcome.failed:
+                level, more = "ERROR", ""
+            more += self._members(self._more(record, outcome))
             status = _status(record, outcome)
         return (
-            f'{{"timestamp":"{self._time(ended + offset)}",'
-            f'"level":"{"ERROR" if outcome.failed else "INFO"}","event":"{event}",{shared},'
-            f'"route":{self._texts[record[ROUTE]]},"outcome":"{outcome.text}",'
+            f'{{"timestamp":"{self._time(ended + offset)}","level":"{level}","event":"{event}",'
+            f'{shared},"route":{self._texts[record[ROUTE]]},"outcome":"{outcome.text}",'
             f'"status_code":{"null" if status is None else status},'
             f'"duration":{"%.6f" % (ended - started)},"time_to_first_byte":'
             f"{'null' if first_byte is None else '%.6f' % (first_byte - started)},"
             f'"request_size":{record[RECEIVED] if size is None else size},'
-            f'"response_size":{record[SENT]},"memory_usage":{self._memory_text}{rest}}}\n'
+            f'"response_size":{record[SENT]},"memory_usage":{self._memory_text}{more}}}\n'
         )
 
     def _time(self, at: float) -> str:
