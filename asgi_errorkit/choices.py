@@ -28,8 +28,10 @@ class Answers(Protocol):
         """Tell the application's own hook of an error."""
         ...
 
-    async def answer(self, exchange: Exchange, exc: Exception, scope: Scope, send: Send) -> bool:
-        """Send an answer; True when the exception need not go any further."""
+    async def answer(
+        self, exchange: Exchange, exc: Exception, scope: Scope, send: Send, held: list[Message]
+    ) -> bool:
+        """Send an answer in place of what was held; True when the exception need go no further."""
         ...
 
 

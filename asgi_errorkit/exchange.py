@@ -7,7 +7,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from asgi_errorkit.classify import Verdict
 from asgi_errorkit.fingerprint import Snapshot
-from asgi_errorkit.types import Message, Scope
+from asgi_errorkit.types import Message, Scope, Send
 
 __all__ = ["Caught", "Exchange", "Record", "State", "begin", "current"]
 
@@ -43,6 +43,7 @@ State: TypeAlias = list[Any]
     LOGGED,  # int, the id of the sink that writes the log lines: the outermost; 0 without one
     SCOPE,  # dict, the ASGI scope; the running request's alone, and None in a record
     NOW,  # callable, the recorder's clock; the same
+    SEND,  # callable, the server's; the same
     FIRST_BYTE,  # the response's start; None when there was none
     SENT,  # int, body bytes of the response; of a websocket all that was sent
     RECEIVED,  # int, body bytes that the app read
@@ -58,7 +59,7 @@ State: TypeAlias = list[Any]
     HELD,  # list of the messages held back, or None
     JOINED,  # tuple of the recorders of frames further in
     ANNOUNCED,  # bool, its start has been logged; only the drain writes it
-) = range(32)
+) = range(33)
 
 UNKNOWN: Final = (None, 0, 0, False, False, False, *(None,) * 6, (), False)
 """The places from FIRST_BYTE on, of an exchange that begins."""
@@ -101,6 +102,7 @@ def begin(
     clock: Callable[[], float],
     memory: float,
     logged: int = 0,
+    send: Send | None = None,
 ) -> State:
     """The state of an exchange that begins now."""
     get = scope.get
@@ -123,13 +125,14 @@ def begin(
         logged,
         scope,
         clock,
+        send,
         *UNKNOWN,
     ]
 
 
 def announcement(state: State) -> Record:
     """The record that tells of the beginning of an exchange that goes on."""
-    return (0, START, *state[ID:SCOPE], None, None, *state[FIRST_BYTE:SEEN])
+    return (0, START, *state[ID:SCOPE], None, None, None, *state[FIRST_BYTE:SEEN])
 
 
 class _Place(Generic[T]):
@@ -174,6 +177,7 @@ class Exchange:
     extra = _Place[dict[str, Any] | None](EXTRA)
     session = _Place[list[int | None] | None](SESSION)
     scope = _Place[Scope | None](SCOPE)
+    send = _Place[Send | None](SEND)
     seen = _Place[tuple[BaseException, tuple[int, ...]] | None](SEEN)
     held = _Place[list[Message] | None](HELD)
     joined = _Place[tuple[Any, ...]](JOINED)

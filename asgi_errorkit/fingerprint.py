@@ -27,6 +27,7 @@ __all__ = [
     "shortened",
     "snapshot",
     "top_in_app",
+    "type_name",
     "walk",
 ]
 
@@ -160,7 +161,7 @@ def walk(exc: BaseException) -> tuple[list[TracebackType], int]:
 def _link(exc: BaseException, relation: str) -> Snapshot:
     entries, gap = walk(exc)
     return Snapshot(
-        _type_name(type(exc)),
+        type_name(type(exc)),
         shortened(exc, MESSAGE_CHARS),
         tuple([(entry.tb_frame.f_code, entry.tb_lineno) for entry in entries]),
         gap=gap,
@@ -177,7 +178,7 @@ def shortened(value: object, limit: int) -> str:
     return f"{kept} ..." if len(last) < _MAX_HALF_WORD else text
 
 
-def _type_name(cls: type) -> str:
+def type_name(cls: type) -> str:
     """The class as "module.QualName", read past metaclasses and subclasses of str."""
     name = str.__str__(_qualname(cls))
     try:

@@ -22,7 +22,7 @@ from asgi_errorkit.exchange import (
     Exchange,
     State,
 )
-from asgi_errorkit.failure import failed
+from asgi_errorkit.failure import failed, fill_silence, note_within
 from asgi_errorkit.holding import after_held, holds, nothing, release
 from asgi_errorkit.joining import gather, join
 from asgi_errorkit.response import FILE_BODIES, headers_of, watch_file, with_header
@@ -79,6 +79,7 @@ def frame(app: ASGIApp, choices: Choices) -> ASGIApp:
             logs,
             scope,
             clock,
+            send,
             *UNKNOWN,
         ]  # as `begin` makes it: a call costs 70 ns
 
@@ -124,21 +125,26 @@ def frame(app: ASGIApp, choices: Choices) -> ASGIApp:
             result = await app(scope, watched_receive, watched_send)
             if state[HELD]:
                 await release(Exchange(state), state[HELD], send, header)
+            elif state[STATUS] is None and answers is not None:
+                await fill_silence(Exchange(state), answers, watched_send)
             return result
         except Exception as exc:
             if not await failed(Exchange(state), exc, choices, send, watched_send):
                 raise
-        except BaseException:
+        except BaseException as exc:
             state[INTERRUPTED] = True
+            note_within(Exchange(state), exc, choices)
             raise
         finally:
             try:
                 reset_current(token)
             except ValueError:  # ended in another context than it began in
                 pass
-            if collect is not None:
-                gather(Exchange(state), collect)
-            finish(state)
+            try:
+                if collect is not None:
+                    gather(Exchange(state), collect)
+            finally:
+                finish(state)
 
     return serve
 

@@ -5,7 +5,7 @@ that was asked for can replace it only if it has not been sent; any other respon
 """
 
 import sys
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 
 from asgi_errorkit.choices import Answers
 from asgi_errorkit.exchange import Exchange
@@ -22,13 +22,19 @@ async def nothing() -> None:
 def holds(exchange: Exchange, answers: Answers, message: Message) -> bool:
     """Hold the start of a response back if it may be a stock 500.
 
-    Only one that is sent while an exception is being handled: a handler that chose these words by
-    itself is not kept waiting for its background task.
+    Only one that is sent while an exception is being handled, and by no handler of the app's own
+    for it: who chose these words by itself is neither corrected nor kept waiting for its
+    background task.
     """
     handled = sys.exc_info()[0]
     if handled is None or any(cls.__name__ == "HTTPException" for cls in handled.__mro__):
         return False
-    if exchange.started or exchange.scope is None or not answers.may_replace(message):
+    scope = exchange.scope
+    if exchange.started or scope is None or not answers.may_replace(message):
+        return False
+    # Starlette's and FastAPI's own table; what is registered there has answered.
+    handlers = getattr(scope.get("app"), "exception_handlers", None)
+    if isinstance(handlers, Mapping) and (500 in handlers or Exception in handlers):
         return False
     exchange.held = [message]
     return True

@@ -5,7 +5,7 @@ from typing import Any
 
 from asgi_errorkit.choices import Answers, Choices
 from asgi_errorkit.exchange import KEY, Exchange, begin
-from asgi_errorkit.failure import failed
+from asgi_errorkit.failure import failed, fill_silence
 from asgi_errorkit.holding import after_held, holds, nothing, release
 from asgi_errorkit.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -61,6 +61,7 @@ async def _answered(
     if scope is None:  # the exchange has ended; this is a task that outlived it
         raise RuntimeError("an app was called after its exchange had ended")
     inner = Exchange(begin(scope, exchange.headers, exchange.request_id, exchange.now, 0.0))
+    inner.send = exchange.send
     header = choices.ids.header
 
     def watched_send(message: Message) -> Awaitable[None]:
@@ -76,13 +77,17 @@ async def _answered(
         result = await app(scope, receive, watched_send)
         if inner.held:
             await release(inner, inner.held, send, header)
+        elif inner.status is None and not exchange.started:
+            inner.disconnected = exchange.disconnected
+            await fill_silence(inner, answers, watched_send)
+            exchange.complete = False
         return result
     except Exception as exc:
         if not await _failed_inside(exchange, inner, exc, choices, send, watched_send):
             raise
     finally:
         # The exception holds this frame by its traceback: a circle that only the collector ends.
-        inner.scope = inner.seen = inner.held = None
+        inner.scope = inner.send = inner.seen = inner.held = None
 
 
 async def _failed_inside(

@@ -28,7 +28,7 @@ class Outcome(Enum):
     SERVER_ERROR = "server_error"  # a complete response of 500 or more, or an error before it
     CLIENT_DISCONNECT = "client_disconnect"  # the client left before the response was complete
     TRUNCATED = "truncated"  # an error after the response started and before it was complete
-    INCOMPLETE = "incomplete"  # the app returned without completing the response
+    INCOMPLETE = "incomplete"  # the app returned without completing the response or handshake
     CANCELLED = "cancelled"  # the server cancelled the request, or the process was told to leave
     BACKGROUND_FAILED = "background_failed"  # an error after a complete response below 500
 
@@ -74,7 +74,7 @@ def _of_response(status: int, caught: Caught | None) -> Outcome:
         return Outcome.BACKGROUND_FAILED
     if status >= 400:
         return Outcome.CLIENT_ERROR
-    return Outcome.OK
+    return Outcome.OK if caught is None else Outcome.SERVER_ERROR  # whatever it was answered with
 
 
 def _of_session(record: Record) -> Outcome:
@@ -85,4 +85,6 @@ def _of_session(record: Record) -> Outcome:
         return _of_response(status, None)
     if record[INTERRUPTED] and not record[DISCONNECTED]:
         return Outcome.CANCELLED
+    if status is None and not record[DISCONNECTED]:
+        return Outcome.INCOMPLETE  # the handshake was left unanswered
     return Outcome.OK

@@ -22,6 +22,7 @@ from asgi_errorkit.exchange import (
     ROUTE,
     SCOPE,
     SEEN,
+    SEND,
     SESSION,
     STAMP,
     STATUS,
@@ -173,7 +174,7 @@ class Recorder:
             state[ENDED] = self.clock()
         state[MEMORY_AFTER] = self.sampler.memory_mb
         # Tasks that outlive the request hold its state, and must not hold all of it.
-        state[SCOPE] = state[NOW] = state[SEEN] = state[HELD] = None
+        state[SCOPE] = state[NOW] = state[SEND] = state[SEEN] = state[HELD] = None
         if state[JOINED]:
             self._tell_joined(state)
         self.publish(state)

@@ -5,7 +5,7 @@ from typing import Any
 
 from asgi_errorkit.choices import Choices
 from asgi_errorkit.exchange import CURRENT, KEY, SCOPE, Exchange, begin, leave
-from asgi_errorkit.failure import is_disconnect, note
+from asgi_errorkit.failure import is_disconnect, note, note_within
 from asgi_errorkit.joining import enter, gather
 from asgi_errorkit.response import headers_of, start, with_header
 from asgi_errorkit.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,16 +21,14 @@ async def serve_session(
 ) -> Any:
     """Run the app for one websocket; an exception is recorded and goes on to the server."""
     if KEY in scope and scope[KEY][SCOPE] is not None:
-        enter(Exchange(scope[KEY]), choices)
-        return await app(scope, receive, send)
+        return await _joined(app, Exchange(scope[KEY]), choices, scope, receive, send)
     recorder = choices.recorder
     if not recorder.running:
         recorder.start()
     headers = headers_of(scope)
     request_id = choices.ids.of(headers.get(choices.ids.header))
-    state = begin(
-        scope, headers, request_id, recorder.clock, recorder.sampler.memory_mb, choices.logs
-    )
+    memory = recorder.sampler.memory_mb
+    state = begin(scope, headers, request_id, recorder.clock, memory, choices.logs, send)
     exchange = Exchange(state)
     exchange.session = [0, 0, None]
 
@@ -46,21 +44,45 @@ async def serve_session(
     recorder.active[id(state)] = state
     token = CURRENT.set(state)
     try:
-        return await app(scope, watched_receive, watched_send)
+        return await _noted(app, exchange, choices, scope, watched_receive, watched_send)
+    finally:
+        leave(token)
+        try:
+            if choices.collect is not None:
+                gather(exchange, choices.collect)
+        finally:
+            recorder.finish(state)
+
+
+async def _joined(
+    app: ASGIApp, exchange: Exchange, choices: Choices, scope: Scope, receive: Receive, send: Send
+) -> Any:
+    """Within the session that a frame further out has opened; who answers errors judges them."""
+    enter(exchange, choices)
+    try:
+        if choices.answers is None:
+            return await app(scope, receive, send)
+        return await _noted(app, exchange, choices, scope, receive, send)
+    finally:
+        if choices.collect is not None:
+            gather(exchange, choices.collect)
+
+
+async def _noted(
+    app: ASGIApp, exchange: Exchange, choices: Choices, scope: Scope, receive: Receive, send: Send
+) -> Any:
+    try:
+        return await app(scope, receive, send)
     except Exception as exc:
-        if is_disconnect(exchange, exc, send):
+        if is_disconnect(exchange, exc):
             exchange.disconnected = not exchange.complete
         else:
             await note(exchange, exc, choices)
         raise
-    except BaseException:
+    except BaseException as exc:
         exchange.interrupted = True
+        note_within(exchange, exc, choices)
         raise
-    finally:
-        leave(token)
-        if choices.collect is not None:
-            gather(exchange, choices.collect)
-        recorder.finish(state)
 
 
 def _received(exchange: Exchange, message: Message) -> None:

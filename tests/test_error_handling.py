@@ -44,6 +44,16 @@ def raising(exc, *messages):
     return app
 
 
+def sending(*messages):
+    """An app that sends the messages and returns."""
+
+    async def app(scope, receive, send):
+        for message in messages:
+            await send(message)
+
+    return app
+
+
 def handled(app, *, policies=None, **options):
     tracker = ErrorTracker(recorder=Recorder(flush_seconds=None), policies=policies)
     return ErrorHandlingMiddleware(app, tracker, **options)
@@ -82,18 +92,37 @@ async def test_an_error_after_the_start_is_recorded_and_goes_on(sent):
     assert counted(middleware) == (1, 1, 1)
 
 
-@pytest.mark.parametrize("messages", [[], [START], [START, PIECE]], ids=len)
+@pytest.mark.parametrize("messages", [[START], [START, PIECE]], ids=["start", "piece"])
 async def test_returning_without_completing_is_a_failure_without_an_answer(messages):
     """Returned normally is not success; what is missing is for the server to judge."""
-
-    async def app(scope, receive, send):
-        for message in messages:
-            await send(message)
-
-    middleware = handled(app)
+    middleware = handled(sending(*messages))
     reply = await request(middleware)
     assert reply.raised is None and len(reply.messages) == len(messages)
     assert counted(middleware) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("around", [False, True], ids=["outermost", "further in"])
+async def test_returning_without_a_word_is_answered_in_the_apps_stead(around):
+    """Servers differ in what they make of it, and one lets the client wait for ever."""
+    middleware = handled(sending())
+    lines = LogLines()
+    outer = StructuredLoggingMiddleware(middleware, stream=lines) if around else middleware
+    reply = await request(outer)
+    assert (reply.status, reply.complete, reply.raised) == (500, True, None)
+    assert reply.json()["request_id"] == reply.headers["x-request-id"]
+    assert counted(middleware) == (1, 1, 1)
+    if around:
+        middleware.error_tracker.recorder.flush()
+        assert lines.lines("request_error")[0]["outcome"] == "incomplete"
+
+
+async def test_nobody_is_answered_who_has_left():
+    async def app(scope, receive, send):
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    reply = await request(handled(app), leaves=True)
+    assert reply.messages == []
 
 
 @pytest.mark.parametrize(
@@ -104,7 +133,7 @@ async def test_returning_without_completing_is_a_failure_without_an_answer(messa
         SystemExit(3),
         GeneratorExit(),
         BaseExceptionGroup("", [asyncio.CancelledError()]),
-        BaseExceptionGroup("", [KeyboardInterrupt(), ValueError("boom")]),
+        BaseExceptionGroup("", [asyncio.CancelledError(), KeyboardInterrupt()]),
     ],
     ids=repr,
 )
@@ -116,6 +145,16 @@ async def test_what_is_no_exception_passes_and_is_no_error(exc, sent):
     assert reply.raised is exc
     assert len(reply.messages) == len(sent)
     assert counted(middleware) == (1, 0, 0)
+
+
+async def test_an_error_beside_a_cancellation_is_recorded_and_passes_with_it():
+    """The group belongs to the server: same object, nothing sent. Its error is known all the same."""
+    exc = BaseExceptionGroup("", [asyncio.CancelledError(), MemoryError("real")])
+    middleware = handled(raising(exc))
+    reply = await request(middleware)
+    assert reply.raised is exc and reply.messages == []
+    assert counted(middleware) == (1, 1, 1)
+    assert middleware.error_tracker.get_error_stats()["errors_by_type"] == {"memory": 1}
 
 
 async def test_a_group_of_exceptions_is_an_error_like_any_other():
@@ -209,6 +248,28 @@ async def test_what_the_servers_own_send_raises_reaches_the_server(exc, errors, 
     assert raised.value is exc and seen == [exc]
     assert len(server.messages) == after
     assert counted(middleware)[2] == errors
+
+
+@pytest.mark.parametrize("around", [False, True], ids=["outermost", "further in"])
+async def test_a_last_piece_that_did_not_arrive_is_a_disconnect(around):
+    """The app had sent everything; the server's send says that nobody is there any more."""
+
+    async def gone(message):
+        if message["type"] == "http.response.body":
+            raise OSError("the client has gone")
+
+    async def receive():
+        return {"type": "http.request"}
+
+    lines = LogLines()
+    middleware = handled(sending(START, END))
+    outer = StructuredLoggingMiddleware(middleware, stream=lines)
+    with pytest.raises(OSError, match="gone"):
+        await (outer if around else middleware)(http_scope(), receive, gone)
+    assert counted(middleware) == (1, 0, 0)
+    if around:
+        middleware.error_tracker.recorder.flush()
+        assert lines.lines("request_complete")[0]["outcome"] == "client_disconnect"
 
 
 async def test_an_app_that_survives_a_failing_send_is_left_alone():
@@ -540,6 +601,16 @@ async def test_a_responder_that_answers_nonsense_is_counted(made):
     reply = await request(middleware)
     assert reply.json()["status"] == 500 and reply.raised is None
     assert middleware.hook_errors == 1
+
+
+@pytest.mark.parametrize("status", [200, 204, 302])
+async def test_an_error_that_is_answered_kindly_is_still_an_error(status):
+    """The exception is trusted over the status."""
+    middleware = handled(raising(ValueError("x")), responder=lambda *_: Answer(status, [], b""))
+    reply = await request(middleware)
+    assert reply.status == status
+    assert counted(middleware) == (1, 1, 1)
+    assert len(middleware.error_tracker.groups()) == 1
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["none", "raising"])

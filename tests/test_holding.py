@@ -8,6 +8,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
@@ -179,3 +180,61 @@ async def test_an_error_after_a_refusal_is_a_background_failure() -> None:
     reply = await request(kit)
     assert (reply.status, type(reply.raised)) == (404, KeyError)
     assert kit.get_performance_stats()["outcomes"] == {"background_failed": 1}
+
+
+@pytest.mark.parametrize("depth", ["outermost", "further in"])
+async def test_what_middlewares_added_to_the_stock_answer_is_kept(depth: str) -> None:
+    """A browser must be able to read the 500 that is sent in its place."""
+    cors = CORSMiddleware(STARLETTE, allow_origins=["https://a.b"], expose_headers=["x-a"])
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async def adding(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                own = [(b"set-cookie", b"a=1"), (b"Strict-Transport-Security", b"max-age=9")]
+                message = {**message, "headers": [*message["headers"], *own]}
+            await send(message)
+
+        await cors(scope, receive, adding)
+
+    kit: Any = ErrorHandlingMiddleware(app)
+    if depth == "further in":
+        kit = StructuredLoggingMiddleware(kit, stream=LogLines())
+    reply = await request(kit, path="/boom", headers=[(b"origin", b"https://a.b")])
+    assert reply.headers["content-type"] == "application/problem+json"
+    assert reply.headers["content-length"] == str(len(reply.body))
+    assert reply.headers["access-control-allow-origin"] == "https://a.b"
+    assert reply.headers["strict-transport-security"] == "max-age=9"
+    assert reply.headers["set-cookie"] == "a=1"
+    names = [name for name, _ in reply.starts[0]["headers"]]
+    assert names.count(b"content-type") == names.count(b"content-length") == 1
+
+
+@pytest.mark.parametrize("key", [500, Exception])
+async def test_the_apps_own_answer_to_any_exception_is_left_alone_at_once(key: Any) -> None:
+    """Also in the stock words, and although its background task never ends."""
+    began = asyncio.Event()
+    sent: list[Any] = []
+
+    async def later() -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    async def handler(_: Any, exc: Exception) -> PlainTextResponse:
+        return PlainTextResponse(
+            STOCK, 500, headers={"x-mine": "1"}, background=BackgroundTask(later)
+        )
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "http.request"}
+
+    app = Starlette(routes=[Route("/", boom)], exception_handlers={key: handler})
+    task = asyncio.create_task(ErrorKit(app)(http_scope(), receive, send))
+    await began.wait()
+    assert shapes(sent) == [("start", 500), ("body", STOCK)]
+    assert (b"x-mine", b"1") in sent[0]["headers"]
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

@@ -1,6 +1,7 @@
 """Websocket sessions: watched, logged and counted, and never changed but for their id."""
 
 import asyncio
+import itertools
 
 import pytest
 import trio
@@ -12,12 +13,14 @@ from asgi_errorkit import (
     ErrorHandlingMiddleware,
     ErrorKit,
     ErrorTracker,
+    ErrorType,
     MiddlewareStack,
+    PerformanceMonitoringMiddleware,
     Recorder,
     StructuredLoggingMiddleware,
     current,
 )
-from asgi_errorkit.testing import HandClock, LogLines, request, session
+from asgi_errorkit.testing import HandClock, LogLines, http_scope, request, session
 
 ACCEPT = {"type": "websocket.accept", "subprotocol": "chat", "headers": [(b"x-own", b"1")]}
 DENIAL = [
@@ -310,3 +313,61 @@ async def test_the_one_line_face_watches_sessions():
     app = ErrorKit(echo, tracker=ErrorTracker(recorder=Recorder(flush_seconds=None)))
     await session(app, messages=["a"])
     assert app.get_error_stats()["total_requests"] == 1
+
+
+async def test_a_handshake_left_unanswered_is_incomplete():
+    """Returned normally is not success: the server answers 500."""
+
+    async def silent(scope, receive, send):
+        await receive()
+
+    async def receive():
+        return {"type": "websocket.connect"}
+
+    async def send(message):
+        raise AssertionError(message)
+
+    kit = Kit(silent)
+    scope = http_scope()
+    del scope["method"]
+    await kit.app({**scope, "type": "websocket", "scheme": "ws"}, receive, send)
+    (line,) = kit.read()
+    assert (line["event"], line["outcome"], line["level"]) == (
+        "websocket_close",
+        "incomplete",
+        "ERROR",
+    )
+    assert kit.counted() == (1, 1, 1)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations("LEP")), ids="".join)
+async def test_middlewares_nested_by_hand_do_for_sessions_what_they_do_for_requests(order):
+    """Whatever the order: one record, the extracted fields, the hook, and the rules of the tracker."""
+    lines, told = LogLines(), []
+    tracker = ErrorTracker(recorder=Recorder(), rules={ValueError: ErrorType.MODEL})
+    around = {
+        "L": lambda app: StructuredLoggingMiddleware(
+            app, stream=lines, fields={"who": lambda scope: "bob"}
+        ),
+        "E": lambda app: ErrorHandlingMiddleware(
+            app, tracker, on_error=lambda exchange, exc: told.append(exc)
+        ),
+        "P": PerformanceMonitoringMiddleware,
+    }
+    app = sending(ACCEPT, exc=ValueError("x"))
+    for letter in order:
+        app = around[letter](app)
+    reply = await session(app)
+    assert isinstance(reply.raised, ValueError)
+    assert len(told) == 1
+    assert tracker.get_error_stats()["errors_by_type"] == {"model": 1}
+    for recorder in all_recorders(app):
+        recorder.flush()
+    (closed,) = lines.lines("websocket_close")
+    assert (closed["who"], closed["error_category"]) == ("bob", "model")
+
+
+def all_recorders(app):
+    while hasattr(app, "choices"):
+        yield app.choices.recorder
+        app = app.app
