@@ -24,6 +24,8 @@ OnError: TypeAlias = Callable[[Exchange, Exception], object]
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\u0100-\U0010ffff]*")
 _STOCK = b"Internal Server Error"
+_REPEATABLE = frozenset((b"set-cookie", b"vary"))
+_OF_THE_BODY = frozenset((b"content-length", b"content-type", b"content-encoding", b"etag"))
 
 
 class ErrorHandlingMiddleware:
@@ -135,9 +137,11 @@ class _Answers:
         except Exception:  # noqa: BLE001  a hook that breaks must not break the answer
             self.hook_errors += 1
 
-    async def answer(self, exchange: Exchange, exc: Exception, scope: Scope, send: Send) -> bool:
+    async def answer(
+        self, exchange: Exchange, exc: Exception, scope: Scope, send: Send, held: list[Message]
+    ) -> bool:
         made = await self._respond(exchange, exc) or self._usual(exchange, exc, scope)
-        headers = [*made.headers, *self._extra_headers(scope, made)]
+        headers = _joined([*made.headers, *self._extra_headers(scope)], held)
         await send(
             {
                 "type": "http.response.start",
@@ -171,7 +175,7 @@ class _Answers:
         )
         return answer(failure, scope, debug=self._debug, redactor=self._redactor)
 
-    def _extra_headers(self, scope: Scope, made: Answer) -> list[tuple[bytes, bytes]]:
+    def _extra_headers(self, scope: Scope) -> list[tuple[bytes, bytes]]:
         if self._headers is None:
             return []
         try:
@@ -180,6 +184,15 @@ class _Answers:
         except Exception:  # noqa: BLE001  an answer without them is better than none
             self.hook_errors += 1
             return []
+
+
+def _joined(headers: list[tuple[bytes, bytes]], held: list[Message]) -> list[tuple[bytes, bytes]]:
+    """Add what middlewares had added to the answer that is replaced, CORS headers and cookies."""
+    if not held:
+        return headers
+    given = {name.lower() for name, _ in headers} - _REPEATABLE
+    added = [pair for pair in held[0]["headers"] if pair[0].lower() not in given | _OF_THE_BODY]
+    return headers + added
 
 
 def _checked(headers: Headers | None) -> Headers | None:
