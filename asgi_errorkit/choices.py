@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from asgi_errorkit.classify import Classifier
-from asgi_errorkit.exchange import Exchange
+from asgi_errorkit.exchange import NOBODY, Exchange
 from asgi_errorkit.identity import RequestIds
 from asgi_errorkit.recorder import Recorder
 from asgi_errorkit.types import Message, Scope, Send
@@ -43,7 +43,7 @@ class Choices:
     classifier: Classifier
     ids: RequestIds
     answers: Answers | None = None
-    logs: int = 0  # the id of the sink that writes the log lines
+    logs: int = NOBODY  # the claim of the sink that writes the log lines
     collect: Callable[[Scope], dict[str, Any] | None] | None = None
 
 

@@ -40,7 +40,7 @@ State: TypeAlias = list[Any]
     HEADERS,  # dict of bytes to bytes; of a repeated header the last
     CLIENT,  # (host, port) or None
     SCHEME,  # str
-    LOGGED,  # int, the id of the sink that writes the log lines: the outermost; 0 without one
+    LOGGED,  # int, the claim of the sink that writes the log lines: the outermost; or NOBODY
     SCOPE,  # dict, the ASGI scope; the running request's alone, and None in a record
     NOW,  # callable, the recorder's clock; the same
     SEND,  # callable, the server's; the same
@@ -65,6 +65,9 @@ UNKNOWN: Final = (None, 0, 0, False, False, False, *(None,) * 6, (), False)
 """The places from FIRST_BYTE on, of an exchange that begins."""
 
 START, END, ERROR = range(3)
+
+NOBODY: Final = 0
+"""As ``LOGGED``: nobody writes the lines of this exchange."""
 
 
 class Caught(NamedTuple):
@@ -101,7 +104,7 @@ def begin(
     request_id: str,
     clock: Callable[[], float],
     memory: float,
-    logged: int = 0,
+    logged: int = NOBODY,
     send: Send | None = None,
 ) -> State:
     """The state of an exchange that begins now."""

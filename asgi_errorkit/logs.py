@@ -1,18 +1,22 @@
 """Request logs: which of an exchange's lines are due, and who else is told of it."""
 
 import logging
+from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
 from zlib import crc32
 
 import orjson
 
+from asgi_errorkit.classify import Classifier
 from asgi_errorkit.exchange import (
+    CAUGHT,
     ENDED,
     ERROR,
     ID,
     KIND,
     LOGGED,
+    NOBODY,
     PATH,
     SESSION,
     START,
@@ -25,10 +29,11 @@ from asgi_errorkit.fields import Field
 from asgi_errorkit.lines import Lines
 from asgi_errorkit.outcome import Outcome
 from asgi_errorkit.proxies import TrustedProxies
-from asgi_errorkit.recorder import Batch
+from asgi_errorkit.recorder import Batch, Recorder
 from asgi_errorkit.redact import Redactor
+from asgi_errorkit.writer import LoggerWriter
 
-__all__ = ["EVENTS", "RequestIdFilter", "RequestLines", "RequestLog"]
+__all__ = ["EVENTS", "RequestIdFilter", "RequestLines", "RequestLog", "log_unclaimed"]
 
 FAILED = "request_error"
 EVENTS = (
@@ -40,6 +45,7 @@ EVENTS = (
 )
 
 _MAX_ANNOUNCED = 100_000
+_MAX_UNTOLD = 10_000
 _UNKNOWN = object()
 
 
@@ -72,7 +78,8 @@ _REQUEST_LOG_FIELDS = frozenset(field.name for field in fields(RequestLog))
 class RequestLines:
     """The sink that turns records into log lines, and hands them to ``emit`` batch by batch.
 
-    ``emit`` takes a list of lines, each a JSON document with its line feed.
+    ``emit`` takes a list of lines, each a JSON document with its line feed. ``claim`` is what
+    the exchanges it tells of carry as ``LOGGED``; None makes one that no other has.
     """
 
     def __init__(
@@ -87,9 +94,11 @@ class RequestLines:
         proxies: TrustedProxies | None,
         redactor: Redactor,
         traceback_seconds: float,
-        on_request: Callable[[RequestLog], None] | None,
+        on_request: Callable[[RequestLog], None] | None = None,
+        claim: int | None = None,
     ) -> None:
         self.observer_errors = 0
+        self.claim = id(self) if claim is None else claim
         self.lines = Lines(
             extract=extract,
             proxies=proxies,
@@ -98,23 +107,22 @@ class RequestLines:
             sample_rate=success_sample_rate,
         )
         self._emit = emit
-        self._due = {
-            event: event in events and level <= (logging.ERROR if event == FAILED else logging.INFO)
-            for event in EVENTS
-        }
+        self._due = frozenset(events if level <= logging.INFO else ())
+        self._due_of_failures = frozenset(events if level <= logging.ERROR else ())
         self._announced: dict[tuple[str, float], None] = {}
         self._excluded = frozenset(path for path in exclude_paths if not path.endswith("*"))
         self._excluded_prefixes = tuple(path[:-1] for path in exclude_paths if path.endswith("*"))
         self._takes_all = not exclude_paths and success_sample_rate >= 1.0
         self._sample_rate = success_sample_rate
         self._on_request = on_request
+        self._untold: deque[tuple[str, float, float]] = deque(maxlen=_MAX_UNTOLD)
 
     def __call__(self, batch: Batch) -> None:
-        me = id(self)  # somebody further out may write the lines of an exchange
+        mine = self.claim  # somebody further out may write the lines of an exchange
         lines: list[str] = []
         for record, outcome in zip(batch.records, batch.outcomes, strict=True):
             kind = record[KIND]
-            if record[LOGGED] != me or kind == ERROR:
+            if record[LOGGED] != mine or kind == ERROR:
                 continue
             try:
                 if kind == START:
@@ -129,7 +137,7 @@ class RequestLines:
     def _tell_start(self, lines: list[str], record: Record, offset: float) -> None:
         """Of an exchange that goes on; remembered, so that its end does not tell it again."""
         event = "request_start" if record[SESSION] is None else "websocket_open"
-        if not self._due[event] or not (self._takes_all or self._takes(record)):
+        if event not in self._due or not (self._takes_all or self._takes(record)):
             return
         lines.append(self.lines.start(event, record, offset, self.lines.shared(record)))
         self._announced[record[ID], record[STARTED]] = None
@@ -144,9 +152,10 @@ class RequestLines:
             # A session that was refused, or failed before that, was never open.
             start = "websocket_open" if record[STATUS] == 101 else ""
             event = "websocket_close"
-        taken = self._takes_all or self._takes(record)
-        tells_end = self._due[event] and (taken or outcome.failed)
-        tells_start = taken and self._due.get(start, False)
+        failed = outcome.failed or record[CAUGHT] is not None
+        taken = self._takes_all or failed or self._takes(record)
+        tells_end = taken and event in (self._due_of_failures if outcome.failed else self._due)
+        tells_start = taken and start in self._due
         if tells_start and self._announced and self._was_told(record):
             tells_start = False
         if not (tells_end or tells_start or self._on_request):
@@ -159,7 +168,7 @@ class RequestLines:
             if tells_end:
                 lines.append(line)
             if self._on_request:
-                self._observe(self._on_request, line, record, offset)
+                self._remember(line, record, offset)
 
     def _was_told(self, record: Record) -> bool:
         return self._announced.pop((record[ID], record[STARTED]), _UNKNOWN) is None
@@ -174,20 +183,45 @@ class RequestLines:
         # By the id, so that the start and the completion of one request agree.
         return crc32(record[ID].encode()) < self._sample_rate * 2**32
 
-    def _observe(
-        self, on_request: Callable[[RequestLog], None], line: str, record: Record, offset: float
-    ) -> None:
-        told = orjson.loads(line)
-        try:
-            on_request(
-                RequestLog(
-                    start_time=record[STARTED] + offset,
-                    end_time=record[ENDED] + offset,
-                    **{name: told[name] for name in _REQUEST_LOG_FIELDS & told.keys()},
-                )
-            )
-        except Exception:  # noqa: BLE001  a broken observer is counted
+    def _remember(self, line: str, record: Record, offset: float) -> None:
+        if len(self._untold) == _MAX_UNTOLD:  # the observer is slower than the requests
             self.observer_errors += 1
+        self._untold.append((line, record[STARTED] + offset, record[ENDED] + offset))
+
+    def tell_observer(self) -> None:
+        """Hand the `RequestLog` of each ended request to the observer: it may take its time."""
+        while self._untold and self._on_request:
+            try:
+                line, started_at, ended_at = self._untold.popleft()
+            except IndexError:  # another thread tells too
+                return
+            told = orjson.loads(line)
+            known = {name: told[name] for name in _REQUEST_LOG_FIELDS & told.keys()}
+            try:
+                self._on_request(RequestLog(start_time=started_at, end_time=ended_at, **known))
+            except Exception:  # noqa: BLE001  a broken observer is counted
+                self.observer_errors += 1
+
+
+def log_unclaimed(recorder: Recorder, redactor: Redactor, judge: Classifier) -> None:
+    """Have failures whose lines nobody writes logged by the logger ``asgi_errorkit.errors``."""
+    writer = LoggerWriter(logging.getLogger("asgi_errorkit.errors"), wake=recorder.wake)
+    lines = RequestLines(
+        writer.write,
+        level=logging.ERROR,
+        events=(FAILED, "websocket_close"),
+        exclude_paths=(),
+        success_sample_rate=1.0,
+        extract={},
+        proxies=None,
+        redactor=redactor,
+        traceback_seconds=10.0,
+        claim=NOBODY,
+    )
+    lines.lines.judge = judge
+    if recorder.add_log_sink(lines, NOBODY):
+        recorder.add_flusher(writer.flush)
+        recorder.after_fork(writer.reset_after_fork)
 
 
 class RequestIdFilter(logging.Filter):

@@ -21,22 +21,23 @@ from asgi_errorkit.exchange import (
     Record,
 )
 from asgi_errorkit.histogram import LogHistogram, Windows
+from asgi_errorkit.options import HISTORY_MINUTES, window_seconds
 from asgi_errorkit.outcome import Outcome
 from asgi_errorkit.process import ProcessSampler
 from asgi_errorkit.recorder import Batch
-from asgi_errorkit.redact import Redactor
-from asgi_errorkit.routes import RouteLabels
+from asgi_errorkit.redact import MARGIN, Redactor, safe_str
+from asgi_errorkit.routes import OTHER, RouteLabels
 
 __all__ = ["PerformanceMetrics", "RequestMetrics"]
 
 logger = logging.getLogger("asgi_errorkit.performance")
 
-HISTORY_MINUTES = 60
 _TOTAL_WIDTH_SECONDS = 5.0
-_ROUTE_WIDTH_SECONDS = 60.0
+_ROUTE_WIDTH_SECONDS = 15.0
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 _WARN_EVERY_SECONDS = 10.0
 _PATH_LIMIT = 2048
+_SHOWN_LIMIT = _PATH_LIMIT - MARGIN - 1  # that a secret which was cut is not shown
 
 
 @dataclass(slots=True)
@@ -121,9 +122,11 @@ class RequestMetrics:
         high_cpu_percent: float,
         max_metrics: int,
         max_routes: int,
+        redactor: Redactor,
     ) -> None:
         self._sampler = sampler
         self._clock = clock
+        self._since = clock()
         self._slow_seconds = slow_request_seconds
         self._growth_mb = memory_growth_mb
         self._high_memory_mb = high_memory_mb
@@ -133,8 +136,8 @@ class RequestMetrics:
         self._latest: deque[tuple[list[tuple[Any, ...]], float]] = deque()
         self._latest_count = 0
         self._offset = 0.0
-        self._redactor = Redactor()
-        self._labels = RouteLabels(max_routes)
+        self._redactor = redactor
+        self._labels = RouteLabels(redactor, max_routes)
         self._total = Windows(
             _Bucket,
             width_seconds=_TOTAL_WIDTH_SECONDS,
@@ -184,8 +187,19 @@ class RequestMetrics:
 
     def _keep(self, records: list[Record], cpu: float) -> None:
         kept = [record[ID : CAUGHT + 1] for record in records]
-        if any(len(each[_KEPT_PATH]) > _PATH_LIMIT for each in kept):
-            kept = [(*each[:2], each[_KEPT_PATH][:_PATH_LIMIT], *each[3:]) for each in kept]
+        try:
+            is_long = max(len(each[_KEPT_PATH]) for each in kept) > _PATH_LIMIT
+        except TypeError:  # no server makes such a path, but a middleware further out may
+            is_long = True
+        if is_long:
+            kept = [
+                (
+                    *each[:_KEPT_PATH],
+                    safe_str(each[_KEPT_PATH], _PATH_LIMIT),
+                    *each[_KEPT_PATH + 1 :],
+                )
+                for each in kept
+            ]
         self._latest.append((kept, cpu))
         self._latest_count += len(kept)
         while self._latest_count - len(self._latest[0][0]) >= self._max_metrics:
@@ -196,7 +210,10 @@ class RequestMetrics:
         by_label: dict[str, list[float]] = {}
         outcomes = bucket.outcomes
         for record, outcome in ended:
-            label = self._labels(record)
+            try:
+                label = self._labels(record)
+            except Exception:  # noqa: BLE001  its path or method is not even a string
+                label = OTHER
             if label in by_label:
                 by_label[label].append(record[ENDED] - record[STARTED])
             else:
@@ -262,34 +279,37 @@ class RequestMetrics:
         return views[-self._max_metrics :]
 
     def stats(self, window_minutes: float, in_flight: int) -> dict[str, Any]:
-        """The statistics of the last minutes; durations in seconds, memory in MiB."""
-        seconds = _window_seconds(window_minutes)
+        """The statistics of the last minutes; durations in seconds, memory in MiB.
+
+        The rate is that of the time since the kit was made, where that is shorter.
+        """
+        seconds = window_seconds(window_minutes)
         now = self._clock()
         total = _Bucket()
         for bucket in self._total.last(seconds, now):
             total.merge(bucket)
         durations = total.durations
         number = durations.count
-        if not number:
-            return {"message": "No metrics available", "total_requests": 0, "in_flight": in_flight}
-        return {
+        watched = min(seconds, now - self._since)
+        stats = {
             "total_requests": number,
-            "avg_duration": durations.total / number,
+            "avg_duration": durations.total / max(number, 1),
             "max_duration": durations.maximum,
-            "min_duration": durations.minimum,
-            "avg_memory_delta": total.memory_delta_total / number,
-            "max_memory_delta": total.memory_delta_maximum,
-            "avg_cpu_usage": total.cpu_total / number,
+            "min_duration": durations.minimum if number else 0.0,
+            "avg_memory_delta": total.memory_delta_total / max(number, 1),
+            "max_memory_delta": total.memory_delta_maximum if number else 0.0,
+            "avg_cpu_usage": total.cpu_total / max(number, 1),
             "max_cpu_usage": total.cpu_maximum,
             "slow_requests": total.slow,
             "high_memory_requests": total.high_memory,
             "percentiles": percentiles(durations),
             "time_to_first_byte": percentiles(total.first_bytes),
             "outcomes": total.outcomes,
-            "requests_per_second": number / seconds,
+            "requests_per_second": number / watched if watched > 0 else 0.0,
             "in_flight": in_flight,
             "routes": self._route_stats(seconds, now),
         }
+        return stats if number else {"message": "No metrics available", **stats}
 
     def _route_stats(self, seconds: float, now: float) -> dict[str, dict[str, Any]]:
         stats = {}
@@ -325,7 +345,7 @@ def _view(
     return PerformanceMetrics(
         request_id=request_id,
         method=method,
-        url=path,
+        url=redactor.text(path, _SHOWN_LIMIT),
         duration=ended - started,
         memory_before=before,
         memory_after=after,
@@ -335,11 +355,3 @@ def _view(
         error=redactor.text(caught.snapshot.message) if caught and caught.snapshot else None,
         timestamp=ended + offset,
     )
-
-
-def _window_seconds(window_minutes: float) -> float:
-    if not 0 < window_minutes <= HISTORY_MINUTES:
-        raise ValueError(
-            f"window_minutes must be more than 0 and at most {HISTORY_MINUTES}; got {window_minutes!r}"
-        )
-    return window_minutes * 60.0

@@ -31,10 +31,12 @@ from asgi_errorkit.exchange import (
     announcement,
     route_of,
 )
+from asgi_errorkit.options import check_callable, check_number, check_whole
 from asgi_errorkit.outcome import Outcome, outcomes_of
-from asgi_errorkit.process import ProcessSampler
+from asgi_errorkit.process import ProcessSample, ProcessSampler
 from asgi_errorkit.ring import Ring
 from asgi_errorkit.types import Scope
+from asgi_errorkit.writer import PATIENCE_SECONDS
 
 __all__ = ["Batch", "Recorder", "Sink", "flush_all"]
 
@@ -64,6 +66,8 @@ Measured: a thread that drains costs twice as much, and holds requests up for lo
 
 
 _MANY_SEATS = 64
+_MOST_CAPACITY = 2**20
+_DAY_SECONDS = 86_400
 
 
 class _Seat:
@@ -89,12 +93,13 @@ class Recorder:
         clock: Clock = time.perf_counter,
         wall_clock: Clock = time.time,
     ) -> None:
-        if ring_capacity < 2 * BATCH:
-            raise ValueError(f"ring_capacity must be at least {2 * BATCH}; got {ring_capacity!r}")
-        Ring(ring_capacity)  # raises now for a capacity that is no power of two
-        for name, seconds in (("flush_seconds", flush_seconds), ("sample_seconds", sample_seconds)):
-            if seconds is not None and not seconds > 0:
-                raise ValueError(f"{name} must be more than 0; got {seconds!r}")
+        _check_capacity(ring_capacity)
+        if flush_seconds is not None:
+            # Also what an event can wait for: not for ever.
+            check_number("flush_seconds", flush_seconds, above=0, most=_DAY_SECONDS, example=0.1)
+        check_number("sample_seconds", sample_seconds, above=0, example=1.0)
+        check_callable("clock", clock)
+        check_callable("wall_clock", wall_clock)
         self.clock = clock
         self.wall_clock = wall_clock
         self.sampler = ProcessSampler()
@@ -109,11 +114,14 @@ class Recorder:
         self._sample_seconds = sample_seconds
         self._sampled_at = float("-inf")
         self._after_fork: list[Callable[[], None]] = [self.sampler.reset_after_fork]
+        self._local = threading.local()
         self._begin()
+        self.publish = _publisher(self)
+        self.finish = _finisher(self)
 
     def _begin(self) -> None:
         """Everything that belongs to one process and is not inherited by a forked child."""
-        self._local = threading.local()
+        self._local.__dict__.clear()  # the one thread that a child has inherited
         self._seats: list[tuple[weakref.ref[_Seat], Ring]] = []
         # Re-entrant, because a signal handler or a finalizer may record in the middle of a drain.
         self._seats_lock = threading.RLock()
@@ -122,21 +130,9 @@ class Recorder:
         self._wake = threading.Event()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
+        self._asked: list[threading.Event] = []
+        self._writing = False
         self._folded = [0, 0]  # taken and lost in the rings of threads that ended
-
-    # What the request path calls
-
-    def publish(self, state: State) -> None:
-        """Store the exchange as it is now as a record; every 64th call drains them all."""
-        try:
-            ring = self._local.ring
-        except AttributeError:
-            ring = self._take_seat()
-        stamp = ring.claim()
-        state[STAMP] = stamp
-        ring.slots[stamp & ring.mask] = tuple(state)
-        if not (stamp + 1) & (BATCH - 1):
-            self._drain_inline()
 
     def start(self) -> None:
         """Start the flushing and sampling thread, once; the first request calls it."""
@@ -161,30 +157,6 @@ class Recorder:
             self._thread, self.running = None, False
             self._count_sink_error("the background thread", error)
 
-    def finish(self, state: State) -> None:
-        """End an exchange: stamp what is still open, take it out of the scope, publish it."""
-        scope = state[SCOPE]
-        self.active.pop(id(state), None)
-        scope.pop(KEY, None)
-        if "route" in scope or "path_template" in scope:
-            _note_route(state, scope)
-        if state[STATUS].__class__ is not int:
-            state[STATUS] = _plain_status(state[STATUS])
-        if state[ENDED] is None:
-            state[ENDED] = self.clock()
-        state[MEMORY_AFTER] = self.sampler.memory_mb
-        # Tasks that outlive the request hold its state, and must not hold all of it.
-        state[SCOPE] = state[NOW] = state[SEND] = state[SEEN] = state[HELD] = None
-        if state[JOINED]:
-            self._tell_joined(state)
-        self.publish(state)
-
-    def _tell_joined(self, state: State) -> None:
-        joined, state[JOINED] = state[JOINED], ()
-        for recorder in joined:
-            recorder.active.pop(id(state), None)
-            recorder.publish(state)
-
     # What happens off the request path
 
     def drain(self) -> None:
@@ -205,16 +177,34 @@ class Recorder:
     def flush(self) -> None:
         """Drain, announce what has begun, and have every writer write what it holds.
 
-        May block on a slow stream.
+        The background thread writes, if there is one: a stream that takes nothing holds the caller
+        up for two seconds at most, also at the end of the process.
         """
+        self._drain_and_announce()
+        thread = self._thread
+        if thread is None or thread is threading.current_thread() or not thread.is_alive():
+            self._flush_writers()
+            return
+        asked = threading.Event()
+        self._asked.append(asked)
+        self._wake.set()
+        # A signal handler that flushes may have interrupted a drain which the thread waits for.
+        if not asked.wait(PATIENCE_SECONDS) and not self._writing:
+            self._flush_writers()
+
+    def _drain_and_announce(self) -> None:
         with self._drain_lock:
             self._drain()
             self._announce()
+
+    def _flush_writers(self) -> None:
+        self._writing = True
         for flush in self.flushers:
             try:
                 flush()
             except Exception as error:  # noqa: BLE001  a broken writer must not stop the others
                 self._count_sink_error(flush, error)
+        self._writing = False
 
     def close(self) -> None:
         """Flush and stop the thread; a request that comes later starts it again."""
@@ -227,11 +217,24 @@ class Recorder:
 
     def tick(self) -> None:
         """One turn of the background thread: sample the process when due, then flush."""
-        now = self.clock()
-        if now - self._sampled_at >= self._sample_seconds:
-            self._sampled_at = now
-            self.sampler.sample(now)
-        self.flush()
+        if self.clock() - self._sampled_at >= self._sample_seconds:
+            self._sample()
+        self._drain_and_announce()
+        asked, self._asked = self._asked, []
+        self._flush_writers()
+        for each in asked:
+            each.set()
+
+    def sampled(self) -> ProcessSample:
+        """The latest figures of the process; the first are taken now if there are none yet."""
+        with self._drain_lock:
+            if self._sampled_at == float("-inf"):
+                self._sample()
+        return self.sampler.latest
+
+    def _sample(self) -> None:
+        self._sampled_at = self.clock()
+        self.sampler.sample(self._sampled_at)
 
     def wake(self) -> None:
         """Have the background thread flush now."""
@@ -242,10 +245,16 @@ class Recorder:
         if sink not in self.sinks:
             self.sinks.append(sink)
 
-    def add_log_sink(self, sink: Sink) -> None:
-        """Feed a sink that writes log lines: it also gets the beginnings of what goes on."""
+    def add_log_sink(self, sink: Sink, claim: int) -> bool:
+        """Feed a sink that writes the lines of what was begun with ``claim`` as ``LOGGED``.
+
+        It also gets the beginnings of what goes on. False when there is one for it already.
+        """
+        if claim in self._log_sinks:
+            return False
         self.add_sink(sink)
-        self._log_sinks[id(sink)] = sink
+        self._log_sinks[claim] = sink
+        return True
 
     def add_flusher(self, flush: Callable[[], None]) -> None:
         """Have a writer flushed, once however often it is added."""
@@ -354,6 +363,66 @@ class Recorder:
             self._seats.remove((seat, ring))
             self._folded[0] += ring.taken
             self._folded[1] += ring.lost
+
+
+def _check_capacity(ring_capacity: int) -> None:
+    check_whole("ring_capacity", ring_capacity, least=2 * BATCH, most=_MOST_CAPACITY, example=4096)
+    if ring_capacity & (ring_capacity - 1):
+        raise ValueError(f"ring_capacity must be a power of two, e.g. 4096; got {ring_capacity!r}")
+
+
+def _publisher(recorder: Recorder) -> Callable[[State], None]:
+    """What stores an exchange as it is now as a record; every 64th call drains them all.
+
+    A closure, as `_finisher`'s: each look at an attribute of the recorder would cost 10 ns.
+    """
+    local, take_seat, drain = recorder._local, recorder._take_seat, recorder._drain_inline  # noqa: SLF001
+    last = BATCH - 1
+
+    def publish(state: State) -> None:
+        try:
+            ring = local.ring
+        except AttributeError:
+            ring = take_seat()
+        stamp = ring.claim()
+        state[STAMP] = stamp
+        ring.slots[stamp & ring.mask] = tuple(state)
+        if stamp & last == last:
+            drain()
+
+    return publish
+
+
+def _finisher(recorder: Recorder) -> Callable[[State], None]:
+    """What ends an exchange: stamps what is still open, takes it out of the scope, publishes it."""
+    publish, leave = recorder.publish, recorder.active.pop
+    clock, sampler = recorder.clock, recorder.sampler
+
+    def finish(state: State) -> None:
+        scope = state[SCOPE]
+        leave(id(state), None)
+        scope.pop(KEY, None)
+        if "route" in scope or "path_template" in scope:
+            _note_route(state, scope)
+        if state[STATUS].__class__ is not int:
+            state[STATUS] = _plain_status(state[STATUS])
+        if state[ENDED] is None:
+            state[ENDED] = clock()
+        state[MEMORY_AFTER] = sampler.memory_mb
+        # Tasks that outlive the request hold its state, and must not hold all of it.
+        state[SCOPE] = state[NOW] = state[SEND] = state[SEEN] = state[HELD] = None
+        if state[JOINED]:
+            _tell_joined(state)
+        publish(state)
+
+    return finish
+
+
+def _tell_joined(state: State) -> None:
+    joined, state[JOINED] = state[JOINED], ()
+    for recorder in joined:
+        recorder.active.pop(id(state), None)
+        recorder.publish(state)
 
 
 def _note_route(state: State, scope: Scope) -> None:

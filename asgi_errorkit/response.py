@@ -16,10 +16,10 @@ def headers_of(scope: Scope) -> dict[bytes, bytes]:
     headers = scope.get("headers")
     if headers is None:
         return {}
-    if type(headers) is not list and type(headers) is not tuple:
-        # Any iterable is allowed, also one that can be read but once.
-        headers = scope["headers"] = list(headers)
     try:
+        if headers.__class__ is not list and headers.__class__ is not tuple:
+            # Any iterable is allowed, also one that can be read but once.
+            headers = scope["headers"] = list(headers)
         found = dict(headers)
     except (TypeError, ValueError):
         return {}
@@ -70,12 +70,16 @@ def watch_file(exchange: Exchange, message: Message, at: float) -> None:
 
 
 def _file_bytes(message: Message) -> int:
-    count = message.get("count")
-    if isinstance(count, int):
-        return count
+    """How many bytes there are to send; 0 when nobody can tell."""
     file: Any = message.get("path", message.get("file"))
+    count, offset = message.get("count"), message.get("offset")
     try:
-        size = os.stat(file if isinstance(file, str) else file.fileno()).st_size
-        return max(0, size - (message.get("offset") or 0))
+        if not isinstance(file, str):
+            file = file if isinstance(file, int) else file.fileno()
+        size = os.stat(file).st_size
+        if offset is None:
+            offset = 0 if isinstance(file, str) else os.lseek(file, 0, os.SEEK_CUR)
     except (OSError, TypeError, ValueError, AttributeError):
-        return 0
+        return count if isinstance(count, int) else 0
+    left = max(0, size - offset)
+    return min(count, left) if isinstance(count, int) else left

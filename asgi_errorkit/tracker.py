@@ -32,6 +32,14 @@ from asgi_errorkit.exchange import (
 )
 from asgi_errorkit.fingerprint import Snapshot, as_json, group_id, snapshot, top_in_app
 from asgi_errorkit.histogram import Windows
+from asgi_errorkit.options import (
+    HISTORY_MINUTES,
+    check_text,
+    check_type,
+    check_whole,
+    strings,
+    window_seconds,
+)
 from asgi_errorkit.outcome import Outcome
 from asgi_errorkit.recorder import Batch, Recorder
 from asgi_errorkit.redact import Redactor
@@ -39,7 +47,6 @@ from asgi_errorkit.routes import RouteLabels
 
 __all__ = ["ErrorGroup", "ErrorTracker"]
 
-HISTORY_MINUTES = 60
 _FULL_SAMPLES = 5
 _SAMPLE_EVERY_SECONDS = 10.0
 _PATH_LIMIT = 2048
@@ -112,9 +119,11 @@ class ErrorTracker:
     """Counts and groups what the recorder brings it, and answers with what is true now.
 
     Windows are kept per second for an hour, groups up to ``max_groups`` (the least recently seen
-    goes first, counted in ``dropped_groups``), so neither cost nor memory grows with traffic.
+    goes first, counted in ``dropped_groups``; ``sample_errors`` counts errors too odd to group), so neither cost nor memory grows with traffic.
     ``policies`` and ``rules`` are those of `asgi_errorkit.classify.Classifier`. ``release`` names
     the running version in the samples; default is the environment's ASGI_ERRORKIT_RELEASE.
+    ``redact``: further names whose values are secret, here and in the answers of the middleware
+    that counts here; in a stack they act in every part.
     """
 
     def __init__(
@@ -127,19 +136,20 @@ class ErrorTracker:
         redact: Sequence[str] = (),
         recorder: Recorder | None = None,
     ) -> None:
-        if recorder is not None and not isinstance(recorder, Recorder):
-            raise TypeError(f"recorder must be a Recorder or None; got {recorder!r}")
-        if max_groups < 1:
-            raise ValueError(f"max_groups must be at least 1; got {max_groups!r}")
+        check_type("recorder", recorder, Recorder)
+        check_whole("max_groups", max_groups, least=1, example=500)
+        if release is not None:
+            check_text("release", release, example="1.4.2")
         self.classifier = Classifier(rules=rules, policies=policies)
         self.recorder = recorder or Recorder()
-        self.redactor = Redactor(extra_names=redact)
+        self.redactor = Redactor(extra_names=strings("redact", redact))
         self.release = release or os.environ.get("ASGI_ERRORKIT_RELEASE")
         self.dropped_groups = 0
+        self.sample_errors = 0
         self._max_groups = max_groups
         self._groups: OrderedDict[str, ErrorGroup] = OrderedDict()
         self._windows = Windows(_Counts, width_seconds=1.0, count=HISTORY_MINUTES * 60)
-        self._labels = RouteLabels()
+        self._labels = RouteLabels(self.redactor)
         self.recorder.add_sink(self.observe)
 
     def record_error(
@@ -155,12 +165,15 @@ class ErrorTracker:
         again. Raises TypeError for what is no ErrorType, ErrorInfo or mapping.
         """
         if not isinstance(error_type, ErrorType):
-            raise TypeError(f"error_type must be an ErrorType; got {error_type!r}")
+            raise TypeError(
+                f"error_type must be an ErrorType, e.g. ErrorType.CACHE; got {error_type!r:.200}"
+            )
         info = self.classifier.policy(error_type) if error_info is None else error_info
-        if not isinstance(info, ErrorInfo):
-            raise TypeError(f"error_info must be an ErrorInfo or None; got {error_info!r}")
+        check_type("error_info", error_info, ErrorInfo)
         if context is not None and not isinstance(context, Mapping):
-            raise TypeError(f"context must be a mapping or None; got {context!r}")
+            raise TypeError(
+                f'context must be a mapping, e.g. {{"video_id": 7}}, or None; got {context!r:.200}'
+            )
         exc = _exception_of(context)
         caught = Caught(
             snapshot(exc) if exc is not None else None,
@@ -183,11 +196,8 @@ class ErrorTracker:
 
         ``error_rate`` is errors a minute, ``error_ratio`` failed requests by all requests.
         """
-        if not 0 < window_minutes <= HISTORY_MINUTES:
-            raise ValueError(
-                f"window_minutes must be more than 0 and at most {HISTORY_MINUTES}; got {window_minutes!r}"
-            )
-        total = self.recorder.read(lambda: self._merged(window_minutes * 60.0))
+        seconds = window_seconds(window_minutes)
+        total = self.recorder.read(lambda: self._merged(seconds))
         errors = sum(total.by_type.values())
         return {
             "total_errors": errors,
@@ -256,7 +266,10 @@ class ErrorTracker:
             return
         counts.add(verdict.info)
         if caught or outcome.failed:
-            self._add_to_group(record, caught, verdict.info, offset)
+            try:
+                self._add_to_group(record, caught, verdict.info, offset)
+            except Exception:  # noqa: BLE001  one odd record must not cost the others of its batch
+                self.sample_errors += 1
 
     def _add_to_group(
         self, record: Record, caught: Caught | None, info: ErrorInfo, offset: float
@@ -310,7 +323,7 @@ class ErrorTracker:
             "trace_id": trace[0] if trace else None,
             "method": record[METHOD] or None,
             "path": self.redactor.text(record[PATH], _PATH_LIMIT) or None,
-            "query": self.redactor.query(record[QUERY][:_PATH_LIMIT].decode("latin-1")) or None,
+            "query": self.redactor.query(record[QUERY].decode("latin-1"), _PATH_LIMIT) or None,
             "status_code": record[STATUS],
             "headers": {
                 name: self.redactor.header(name, value)[:_HEADER_LIMIT]

@@ -1,8 +1,10 @@
 """Writes finished lines to a stream, in batches, on the background thread."""
 
 import io
+import json
 import logging
 import os
+import re
 import stat
 import sys
 import threading
@@ -14,7 +16,9 @@ from typing import IO, Any
 
 import orjson
 
-__all__ = ["LineWriter", "LoggerWriter"]
+__all__ = ["PATIENCE_SECONDS", "LineWriter", "LoggerWriter"]
+
+logger = logging.getLogger("asgi_errorkit")
 
 _ATOMIC_BYTES = 4096
 """What a pipe takes in one piece (PIPE_BUF on Linux): more, and the lines of several workers that
@@ -23,7 +27,7 @@ share it would be torn apart."""
 _MUCH_BYTES = 256 * 1024
 """Memory that is still warm in the cache; waiting longer costs page faults."""
 
-_PATIENCE_SECONDS = 2.0
+PATIENCE_SECONDS = 2.0
 """How long a flush waits for another that is stuck in a stream which takes nothing."""
 
 
@@ -80,7 +84,7 @@ class LineWriter:
 
     def flush(self) -> None:
         """Write what is held; gives up on a stream in which another flush has been stuck."""
-        if not self._pending or not self._lock.acquire(timeout=_PATIENCE_SECONDS):
+        if not self._pending or not self._lock.acquire(timeout=PATIENCE_SECONDS):
             return
         try:
             self._write_pending(self._stream if self._stream is not None else sys.stdout)
@@ -101,9 +105,14 @@ class LineWriter:
                 return
             try:
                 _write(stream, text)
-            except Exception:  # noqa: BLE001  closed, full, no stdout at all, a stream of one's own
-                self._failed_lines += lines
+            except Exception as error:  # noqa: BLE001  closed, full, no stdout, a stream of one's own
+                self._note_failure(stream, lines, error)
             self._written_bytes += len(text)
+
+    def _note_failure(self, stream: Any, lines: int, error: Exception) -> None:
+        if not self._failed_lines:
+            logger.error("log lines cannot be written to %.200r", stream, exc_info=error)
+        self._failed_lines += lines
 
 
 class LoggerWriter:
@@ -124,6 +133,7 @@ class LoggerWriter:
         self._max_pending = max_pending
         self._wake = wake
         self._pending: deque[str] = deque()
+        self._looked = False
         self.dropped_lines = 0
 
     def write(self, lines: list[str]) -> None:
@@ -143,7 +153,17 @@ class LoggerWriter:
                 return
             fields = orjson.loads(line)
             level = logging.getLevelNamesMapping()[fields["level"]]
+            if level <= logging.INFO and not self._looked:
+                self._look()
             self._logger.log(level, "%s", line[:-1], extra={"fields": fields})
+
+    def _look(self) -> None:
+        """Say so, once, if what is logged goes nowhere: an unconfigured logger takes warnings only."""
+        self._looked, name = True, self._logger.name
+        if not self._logger.hasHandlers():
+            logger.warning("only failures are logged: the logger %r has no handler", name)
+        elif not self._logger.isEnabledFor(logging.INFO):
+            logger.warning("only failures are logged: set the level of the logger %r to INFO", name)
 
     def reset_after_fork(self) -> None:
         """Forget the parent's lines: it logs them itself."""
@@ -151,15 +171,31 @@ class LoggerWriter:
 
 
 def _write(stream: Any, text: bytes) -> None:
-    if not isinstance(stream, io.TextIOBase) and not hasattr(stream, "encoding"):
-        binary = stream
-    elif hasattr(stream, "buffer"):
-        stream.flush()  # what was printed before comes before
-        binary = stream.buffer
-    else:
-        stream.write(text.decode())
-        stream.flush()
+    if isinstance(stream, io.TextIOBase) or hasattr(stream, "encoding"):
+        _write_text(stream, text)
         return
+    try:
+        _write_binary(stream, text)
+    except (TypeError, AssertionError):  # a stream of one's own that takes strings
+        if isinstance(stream, io.IOBase):
+            raise
+        stream.write(text.decode())
+
+
+def _write_text(stream: Any, text: bytes) -> None:
+    if hasattr(stream, "buffer"):
+        stream.flush()  # what was printed before comes before
+        _write_binary(stream.buffer, text)
+        return
+    try:
+        stream.write(text.decode())
+    except UnicodeEncodeError:
+        # Outside of its strings JSON is ASCII, and inside them everything can be escaped.
+        stream.write(re.sub(r"[^\x00-\x7f]", lambda m: json.dumps(m[0])[1:-1], text.decode()))
+    stream.flush()
+
+
+def _write_binary(binary: Any, text: bytes) -> None:
     with _alone(binary):
         for piece in _pieces(binary, text):
             _write_whole(binary, piece)
@@ -192,7 +228,7 @@ def _alone(binary: Any) -> Iterator[None]:
 
 def _write_whole(binary: Any, piece: bytes) -> None:
     """An unbuffered stream may take a part, or nothing when it must not block."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while piece:
         taken = binary.write(piece)
         if not isinstance(taken, int):

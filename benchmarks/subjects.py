@@ -50,7 +50,7 @@ def _frame(app: ASGIApp, log: IO[bytes]) -> Subject:
 
 
 def _errors(app: ASGIApp, log: IO[bytes]) -> Subject:
-    wrapped = ErrorHandlingMiddleware(app)
+    wrapped = ErrorHandlingMiddleware(app, log_errors=False)
     return Subject(wrapped, wrapped.choices.recorder)
 
 

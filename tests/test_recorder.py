@@ -44,16 +44,31 @@ class Kept:
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "error", "words"),
     [
-        ({"ring_capacity": 64}, "ring_capacity must be at least"),
-        ({"ring_capacity": 1000}, "power of two"),
-        ({"flush_seconds": 0}, "flush_seconds must be more than 0"),
-        ({"sample_seconds": -1}, "sample_seconds must be more than 0"),
+        ({"ring_capacity": 64}, ValueError, "ring_capacity must be a whole number between 128 and"),
+        ({"ring_capacity": 2**40}, ValueError, "ring_capacity must be a whole number between 128"),
+        ({"ring_capacity": 1000}, ValueError, "ring_capacity must be a power of two, e.g. 4096"),
+        ({"ring_capacity": "x"}, TypeError, "ring_capacity must be a whole number"),
+        ({"ring_capacity": 4096.0}, TypeError, "ring_capacity must be a whole number"),
+        ({"flush_seconds": 0}, ValueError, "flush_seconds must be a number above 0"),
+        (
+            {"flush_seconds": float("inf")},
+            ValueError,
+            "above 0 and at most 86400, e.g. 0.1; got inf",
+        ),
+        ({"flush_seconds": "x"}, TypeError, "flush_seconds must be a number above 0"),
+        ({"sample_seconds": -1}, ValueError, "sample_seconds must be a number above 0"),
+        ({"sample_seconds": None}, TypeError, "sample_seconds must be a number above 0"),
+        ({"clock": 5}, TypeError, "clock must be a callable that takes no argument; got 5"),
+        ({"clock": lambda now: now}, TypeError, r"no argument; got .*<lambda>\(now\)"),
+        ({"wall_clock": None}, TypeError, "wall_clock must be a callable that takes no argument"),
     ],
 )
-def test_bad_options_are_refused_with_a_reason(options: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
+def test_bad_options_are_refused_with_a_reason(
+    options: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
         Recorder(**options)
 
 
@@ -204,7 +219,7 @@ def test_concurrent_drains_bring_each_record_once() -> None:
 
 def test_what_goes_on_is_announced_to_the_log_once_and_before_its_end() -> None:
     recorder, log, other = recorder_of(), Kept(), Kept()
-    recorder.add_log_sink(log)
+    recorder.add_log_sink(log, id(log))
     recorder.add_sink(other)
     state = begin(http_scope(), {}, "long", recorder.clock, 0.0, id(log))
     recorder.active[id(state)] = state
@@ -218,8 +233,8 @@ def test_what_goes_on_is_announced_to_the_log_once_and_before_its_end() -> None:
 
 def test_a_beginning_is_announced_to_the_sink_that_writes_the_lines_alone() -> None:
     recorder, first, second = recorder_of(), Kept(), Kept()
-    recorder.add_log_sink(first)
-    recorder.add_log_sink(second)
+    recorder.add_log_sink(first, id(first))
+    recorder.add_log_sink(second, id(second))
     states = [
         begin(http_scope(), {}, name, recorder.clock, 0.0, logged)
         for name, logged in (("a", id(second)), ("b", 0))
@@ -367,3 +382,58 @@ def test_a_forked_child_starts_anew_and_repeats_nothing_of_its_parent() -> None:
         assert sum(f'http://test{path}"' in line for line in completed) == 1
     ids = {line.split('"request_id":"')[1][:32] for line in completed}
     assert len(ids) == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes like these here")
+@pytest.mark.parametrize("requests", [1, 3000])
+def test_a_process_whose_output_nobody_reads_ends_all_the_same(requests: int) -> None:
+    """At its end it waits two seconds for a full pipe, and not for ever."""
+    reading, writing = os.pipe()
+    source = textwrap.dedent(
+        PROGRAM
+        + f"""
+    async def main():
+        for _ in range({requests}):
+            await request(kit)
+
+    asyncio.run(main())
+    """
+    )
+    process = subprocess.Popen([sys.executable, "-c", source], stdout=writing)
+    os.close(writing)
+    try:
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        os.close(reading)
+
+
+def test_whoever_flushes_waits_until_the_thread_has_written() -> None:
+    recorder = Recorder(flush_seconds=60)
+    written: list[str] = []
+    recorder.add_flusher(lambda: written.append(threading.current_thread().name))
+    recorder.start()
+    recorder.flush()
+    recorder.flush()
+    assert "asgi-errorkit" in written
+    assert set(written) == {"asgi-errorkit"}
+    recorder.close()
+    recorder.flush()
+    assert written[-1] == threading.current_thread().name
+
+
+def test_a_writer_that_is_stuck_holds_nobody_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asgi_errorkit.recorder.PATIENCE_SECONDS", 0.01)
+    recorder = Recorder(flush_seconds=60)
+    stuck, let_go = threading.Event(), threading.Event()
+
+    def write() -> None:
+        stuck.set()
+        let_go.wait(30)
+
+    recorder.add_flusher(write)
+    recorder.start()
+    assert stuck.wait(30)
+    recorder.flush()
+    let_go.set()
+    recorder.close()

@@ -13,15 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asgi_errorkit import (
+    ErrorHandlingMiddleware,
+    ErrorTracker,
+    ErrorType,
     FromHeader,
     FromPath,
     FromQuery,
+    PublicError,
     Recorder,
     StructuredLoggingMiddleware,
     current,
     from_user,
 )
-from asgi_errorkit.testing import HandClock, LogLines, request
+from asgi_errorkit.testing import HandClock, LogLines, request, session
 
 PROXY = ("10.0.0.1", 1234)
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
@@ -185,7 +189,7 @@ async def test_successes_on_excluded_paths_are_not_written(path, written):
 async def test_failures_are_written_whatever_is_left_out(options):
     middleware, read = logged(broken, **options)
     await request(middleware)
-    assert events(read) == ["request_error"]
+    assert events(read) == ["request_start", "request_error"]
 
 
 async def test_a_sample_takes_a_start_with_its_completion():
@@ -364,6 +368,96 @@ async def test_secrets_are_redacted_everywhere():
     assert "page=2" in line["url"] and line["login"]["user"] == "ann"
 
 
+UUID = "550e8400-e29b-41d4-a716-446655440000"
+TOKEN = "ghp_a1a1a1a1a1a1a1a1a1a1a1a1a1a1"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"path": "/x;jsessionid=hunter2"},
+        {"path": "/reset/token=hunter2"},
+        {"path": "/reset;colour=hunter2"},
+        {"path": f"/{TOKEN}"},
+        {"path": "//u:hunter2@a.b/"},
+        {"host": b"u:hunter2@a.b"},
+        {"host": b"a.b", "path": "/http://u:hunter2@c/"},
+        {"agent": b"robot token=hunter2"},
+        {"agent": TOKEN.encode()},
+        {"agent": b"robot Basic aHVudGVyMg=="},
+    ],
+    ids=repr,
+)
+async def test_no_short_url_or_agent_tells_a_secret(asked):
+    """The whole URL and the agent are looked at, however short they are, and so is the host."""
+    stream = LogLines()
+    middleware, read = logged(stream=stream, redact=["colour"])
+    headers = [(b"host", asked.get("host", b"test")), (b"user-agent", asked.get("agent", b"curl"))]
+    await request(middleware, path=asked.get("path", "/"), headers=headers)
+    assert len(read()) == 2 and b"[redacted]" in stream.getvalue()
+    for secret in (b"hunter2", TOKEN[:12].encode(), b"aHVudGVyMg"):
+        assert secret not in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("host", "path"), [(b"auth:8000", "/a@b"), (b"[::1]:8000", "/@ann"), (b"a.b", "/key: x")]
+)
+async def test_an_ordinary_url_is_told_as_it_is(host, path):
+    middleware, read = logged()
+    await request(middleware, path=path, headers=[(b"host", host)])
+    assert {line["url"] for line in read()} == {f"http://{host.decode()}{path}"}
+
+
+async def test_a_long_query_is_cut_where_no_secret_is():
+    """What a cut would hide from the redactor is left out."""
+    stream = LogLines()
+    middleware, read = logged(stream=stream)
+    query = b"page=2&a=" + b"." * 2000 + b"&dsn=postgres://u:" + b"hunter2" * 20 + b"@h/d"
+    await request(middleware, query=query)
+    assert read()[0]["url"].endswith("...&...")
+    assert b"hunter2" not in stream.getvalue() and b"page=2" in stream.getvalue()
+
+
+async def with_params(scope, receive, send):
+    scope["path_params"], scope["path_template"] = {"video_id": scope["path"][1:]}, "/{video_id}"
+    await hello(scope, receive, send)
+
+
+@pytest.mark.parametrize(
+    ("asked", "name", "told"),
+    [
+        ({"query": b"model_name=pg%3A%2F%2Fu%3Ahunter2%40h"}, "model_name", "pg://[redacted]@h"),
+        ({"query": b"video_id=" + TOKEN.encode()}, "video_id", "[redacted]"),
+        ({"path": f"/{TOKEN}"}, "video_id", "[redacted]"),
+        ({"query": b"password=hunter2"}, "login", "[redacted]"),
+        ({"query": b"code=hunter2"}, "step", "[redacted]"),
+        ({"query": b"shade=hunter2"}, "colour", "[redacted]"),
+        ({"headers": [(b"authorization", b"hunter2")]}, "caller", "[redacted]"),
+        ({"headers": [(b"x-note", b"token=hunter2")]}, "note", "token=[redacted]"),
+        ({"query": b"model_name=hunter2"}, "model_name", "hunter2"),
+        ({"query": b"model_name=big-model:v2"}, "model_name", "big-model:v2"),
+        ({"query": b"model_name="}, "model_name", ""),
+        ({"query": b"password="}, "login", ""),
+        ({"path": f"/{UUID}"}, "video_id", UUID),
+        ({"query": b"model_name=" + b"%41" * 5000}, "model_name", "A" * 253 + "..."),
+    ],
+    ids=repr,
+)
+async def test_fields_tell_no_secrets(asked, name, told):
+    """A field's value is looked at like all text, and hidden whole under a secret's name."""
+    fields = {
+        "login": FromQuery("password"),
+        "step": FromQuery("code"),
+        "colour": FromQuery("shade"),
+        "caller": FromHeader("authorization", trusted_only=False),
+        "note": FromHeader("x-note", trusted_only=False),
+    }
+    app = with_params if "path" in asked else hello
+    middleware, read = logged(app, fields=fields, redact=["colour"])
+    await request(middleware, **asked)
+    assert read("request_complete")[0][name] == told
+
+
 async def test_headers_that_were_not_asked_for_are_not_logged():
     stream = LogLines()
     middleware, read = logged(broken, stream=stream)
@@ -465,6 +559,61 @@ async def test_an_observer_gets_each_ended_request(breaks):
     assert middleware.lines.observer_errors == breaks
 
 
+async def test_an_observer_is_never_called_on_the_request_path():
+    """It may take its time: only a flush calls it, and what it cannot keep up with is counted."""
+    seen = []
+    middleware, read = logged(on_request=lambda log: seen.append(log.request_id), events=())
+    for _ in range(200):
+        await request(middleware)
+    assert seen == []
+    assert read() == []
+    assert len(set(seen)) == 200
+    for _ in range(10_010):
+        await request(middleware)
+    read()
+    assert (len(seen), middleware.lines.observer_errors) == (10_200, 10)
+
+
+@pytest.mark.parametrize("options", [{"exclude_paths": ["/*"]}, {"success_sample_rate": 0.0}])
+async def test_an_error_that_blames_the_client_is_no_success(options):
+    """It was raised, it is counted and grouped, and so its lines are written."""
+
+    async def refusing(scope, receive, send):
+        raise PublicError("bad input", error_type=ErrorType.VALIDATION)
+
+    lines, recorder = LogLines(), Recorder(flush_seconds=None)
+    tracker = ErrorTracker(recorder=recorder)
+    middleware = StructuredLoggingMiddleware(
+        ErrorHandlingMiddleware(refusing, tracker), stream=lines, recorder=recorder, **options
+    )
+    await request(middleware)
+    recorder.flush()
+    start, end = lines.lines()
+    assert (start["event"], end["event"]) == ("request_start", "request_complete")
+    assert (end["outcome"], end["error"]) == ("client_error", "bad input")
+
+
+@pytest.mark.parametrize(("level", "written"), [("ERROR", 1), ("CRITICAL", 0)])
+async def test_a_session_that_failed_is_an_error_like_a_request(level, written):
+    lines = LogLines()
+    middleware, read = logged(broken, level, stream=lines)
+    await session(middleware)
+    assert [line["event"] for line in read()] == ["websocket_close"] * written
+
+
+async def test_an_extractor_that_ends_the_process_leaves_nothing_open():
+    """The end of the request is told and counted all the same."""
+
+    def leaves(scope):
+        raise SystemExit(3)
+
+    middleware, read = logged(fields={"a": leaves})
+    reply = await request(middleware)
+    assert isinstance(reply.raised, SystemExit)
+    assert events(read) == ["request_start", "request_complete"]
+    assert middleware.choices.recorder.active == {}
+
+
 # Where lines go
 
 
@@ -542,11 +691,15 @@ async def test_a_blocked_stream_blocks_no_request():
 # Wrong options
 
 
+async def later(given):
+    return given
+
+
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
         ({"log_level": "LOUD"}, ValueError, "log_level must be DEBUG, INFO"),
-        ({"log_level": 20}, ValueError, "log_level must be"),
+        ({"log_level": 20}, TypeError, "log_level must be a string, e.g. 'INFO'; got 20"),
         ({"stream": "access.log"}, TypeError, "write method"),
         ({"logger": 42}, TypeError, "logger must be a logging.Logger"),
         ({"logger": "a", "stream": io.StringIO()}, ValueError, "either stream or logger"),
@@ -554,15 +707,35 @@ async def test_a_blocked_stream_blocks_no_request():
         ({"events": "request_start"}, TypeError, "events must be a list"),
         ({"exclude_paths": ["health"]}, ValueError, "must begin with '/'"),
         ({"exclude_paths": "/health"}, TypeError, "exclude_paths must be a list"),
+        ({"exclude_paths": ["/a/*/b"]}, ValueError, "may end in a star, as in .* got '/a/\\*/b'"),
+        ({"exclude_paths": ["*.css"]}, ValueError, "may end in a star"),
+        ({"exclude_paths": ["/a/**"]}, ValueError, "may end in a star"),
         ({"success_sample_rate": 1.5}, ValueError, "between 0 and 1"),
-        ({"success_sample_rate": "all"}, ValueError, "between 0 and 1"),
+        ({"success_sample_rate": float("nan")}, ValueError, "between 0 and 1"),
+        ({"success_sample_rate": "all"}, TypeError, "between 0 and 1"),
+        ({"success_sample_rate": True}, TypeError, "between 0 and 1"),
+        ({"traceback_seconds": -1}, ValueError, "traceback_seconds must be a number of at least 0"),
+        ({"traceback_seconds": "10"}, TypeError, "traceback_seconds must be a number"),
         ({"fields": ["user_id"]}, TypeError, "fields must be a mapping"),
         ({"fields": {"duration": from_user}}, ValueError, "choose another name"),
-        ({"fields": {"mine": "x-header"}}, TypeError, "must come from FromHeader"),
+        (
+            {"fields": {"mine": "x-header"}},
+            TypeError,
+            r"fields\['mine'\] must come from FromHeader",
+        ),
+        ({"fields": {"mine": FromHeader}}, TypeError, "must come from FromHeader.*got <class"),
+        ({"fields": {"mine": str}}, TypeError, "must come from FromHeader.*got <class"),
+        ({"fields": {"mine": later}}, TypeError, "not async; got later"),
+        ({"fields": {"mine": lambda: 1}}, TypeError, r"takes \(scope\); got .*<lambda>\(\)"),
+        ({"fields": {"no_such_field": None}}, ValueError, "takes away one of user_id, video_id"),
+        ({"fields": {"": from_user}}, ValueError, "name must not be empty"),
+        ({"fields": {7: from_user}}, TypeError, "field's name must be a string"),
         ({"trusted_proxies": ["10.0.0.300"]}, ValueError, "10.0.0.300"),
         ({"trusted_proxies": "10.0.0.1"}, TypeError, "must be a list"),
         ({"redact": "colour"}, TypeError, "redact must be a list"),
         ({"on_request": "observer"}, TypeError, "must be a callable"),
+        ({"on_request": later}, TypeError, r"takes \(request_log\), and not async; got later"),
+        ({"on_request": lambda: None}, TypeError, r"takes \(request_log\); got .*<lambda>\(\)"),
     ],
     ids=lambda given: next(iter(given)) if isinstance(given, dict) else "",
 )

@@ -38,7 +38,8 @@ class Bench:
                 self.tracker.record_error(ErrorType.MEMORY, context={"exception": error})
                 raise
         if path.startswith("/raise/"):
-            raise {"timeout": TimeoutError, "memory": MemoryError}[path[7:]]("words")
+            name, _, _ = path[7:].partition(";")
+            raise {"timeout": TimeoutError, "memory": MemoryError}[name]("words")
         status = int(path[1:]) if path[1:].isdigit() else 200
         await send({"type": "http.response.start", "status": status, "headers": []})
         await send({"type": "http.response.body", "body": b""})
@@ -99,7 +100,13 @@ async def test_a_jump_of_the_wall_clock_changes_no_window() -> None:
 
 @pytest.mark.parametrize("minutes", [0, -1, 61, float("nan")])
 def test_a_window_that_is_not_kept_is_refused(minutes: float) -> None:
-    with pytest.raises(ValueError, match="window_minutes must be more than 0 and at most 60"):
+    with pytest.raises(ValueError, match="window_minutes must be a number above 0 and at most 60"):
+        Bench().stats(minutes)
+
+
+@pytest.mark.parametrize("minutes", ["5", True, None])
+def test_a_window_that_is_no_number_is_refused(minutes: Any) -> None:
+    with pytest.raises(TypeError, match="window_minutes must be a number above 0"):
         Bench().stats(minutes)
 
 
@@ -166,6 +173,24 @@ async def test_errors_of_one_origin_are_one_group_with_its_last_sample() -> None
     assert bench.tracker.group("unknown") is None
 
 
+async def test_a_group_tells_no_secret_of_a_path() -> None:
+    """Nor do the labels of its routes, where no framework has matched one."""
+    bench = Bench(redact=["colour"])
+    for name in ("token", "colour"):
+        await bench.get(f"/raise/memory;{name}=hunter2")
+    assert sum(len(group.routes) for group in bench.tracker.groups()) == 2
+    assert "hunter2" not in str([group.as_dict() for group in bench.tracker.groups()])
+
+
+async def test_a_long_query_is_cut_where_no_secret_is() -> None:
+    bench = Bench()
+    query = b"a=" + b"." * 2000 + b"&dsn=postgres://u:" + b"hunter2" * 20 + b"@h/d"
+    await bench.get("/raise/memory", query=query)
+    (group,) = bench.tracker.groups()
+    assert "hunter2" not in str(group.sample)
+    assert group.sample["query"].endswith("&...")
+
+
 async def test_a_failure_without_an_exception_has_a_group_of_its_own() -> None:
     bench = Bench()
     await bench.get("/503", 2)
@@ -218,7 +243,17 @@ async def test_an_alert_is_due_when_its_threshold_is_reached_and_no_longer_after
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"max_groups": 0}, ValueError, "max_groups must be at least 1"),
+        (
+            {"max_groups": 0},
+            ValueError,
+            "max_groups must be a whole number of at least 1, e.g. 500",
+        ),
+        ({"max_groups": "5"}, TypeError, "max_groups must be a whole number"),
+        ({"max_groups": 1.5}, TypeError, "max_groups must be a whole number"),
+        ({"max_groups": True}, TypeError, "max_groups must be a whole number"),
+        ({"release": 5}, TypeError, "release must be a string, e.g. '1.4.2'; got 5"),
+        ({"redact": None}, TypeError, "redact must be a list of strings"),
+        ({"redact": "colour"}, TypeError, r"redact must be a list.*write \['colour'\]"),
         ({"recorder": "x"}, TypeError, "recorder must be a Recorder"),
     ],
 )
@@ -262,3 +297,26 @@ def test_an_error_told_of_follows_the_trackers_own_policies() -> None:
     bench.tracker.record_error(ErrorType.TIMEOUT)
     assert bench.stats()["errors_by_severity"] == {"critical": 1}
     assert bench.stats()["alerts_due"] == {"timeout": {"errors": 1, "threshold": 1}}
+
+
+@pytest.mark.parametrize(
+    "odd", [{"query_string": "a=1"}, {"headers": [(b"x", None)]}, {"path": b"/raise"}], ids=str
+)
+async def test_one_odd_request_costs_no_other_its_count(odd: dict[str, Any]) -> None:
+    """No server makes such a scope, but a middleware further out may."""
+
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        raise MemoryError("words")
+
+    bench = Bench()
+    app = ErrorHandlingMiddleware(broken, bench.tracker)
+
+    async def changed(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, **odd}, receive, send)
+
+    for each in (app, changed, app):
+        await request(each)
+    stats = bench.stats()
+    assert (stats["total_requests"], stats["total_errors"]) == (3, 3)
+    assert sum(group.count for group in bench.tracker.groups()) in (2, 3)
+    assert bench.tracker.recorder.sink_errors == 0

@@ -1,6 +1,7 @@
 """Lines are written whole, late at most by a flush, and never at the cost of a request."""
 
 import io
+import json
 import logging
 import os
 import threading
@@ -94,7 +95,7 @@ def test_a_pipe_gets_pieces_that_it_takes_whole() -> None:
 
 
 def test_a_stream_that_takes_nothing_blocks_no_writer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("asgi_errorkit.writer._PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr("asgi_errorkit.writer.PATIENCE_SECONDS", 0.01)
     release, entered = threading.Event(), threading.Event()
 
     class Stuck(io.BytesIO):
@@ -158,3 +159,80 @@ def test_a_logger_gets_each_line_by_its_level(caplog: pytest.LogCaptureFixture) 
     assert woken
     writer.reset_after_fork()
     assert not writer._pending
+
+
+def test_a_stream_of_ones_own_may_take_bytes_or_strings() -> None:
+    class Strings:
+        def __init__(self) -> None:
+            self.got: list[str] = []
+
+        def write(self, text: Any) -> None:
+            assert isinstance(text, str)
+            self.got.append(text)
+
+    class Bytes(Strings):
+        def write(self, text: Any) -> None:
+            if not isinstance(text, bytes):
+                raise TypeError(text)
+            self.got.append(text.decode())
+
+    for stream in (Strings(), Bytes()):
+        writer = LineWriter(stream)  # type: ignore[arg-type]
+        writer.write(['{"a":"ü"}\n'])
+        writer.flush()
+        assert stream.got == ['{"a":"ü"}\n']
+        assert writer.dropped_lines == 0
+
+
+def test_a_text_stream_that_cannot_encode_a_line_gets_it_escaped() -> None:
+    class Ascii(io.StringIO):
+        def write(self, text: str) -> int:
+            text.encode("ascii")
+            return super().write(text)
+
+    stream = Ascii()
+    writer = LineWriter(stream)
+    writer.write(['{"a":"ü\U0001f600"}\n', '{"b":1}\n'])
+    writer.flush()
+    lines = stream.getvalue().splitlines()
+    assert [json.loads(line) for line in lines] == [{"a": "ü\U0001f600"}, {"b": 1}]
+    assert writer.dropped_lines == 0
+
+
+def test_lines_that_cannot_be_written_are_counted_and_told_of_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Closed:
+        def write(self, _: Any) -> int:
+            raise OSError("closed")
+
+    writer = LineWriter(Closed())  # type: ignore[arg-type]
+    for _ in range(3):
+        writer.write(["1\n", "2\n"])
+        writer.flush()
+    assert writer.dropped_lines == 6
+    assert [record.name for record in caplog.records] == ["asgi_errorkit"]
+
+
+@pytest.mark.parametrize(
+    ("level", "has_handler", "words"),
+    [
+        (logging.INFO, True, None),
+        (logging.WARNING, True, "set the level"),
+        (logging.INFO, False, "has no handler"),
+    ],
+    ids=["configured", "level", "handler"],
+)
+def test_a_logger_that_takes_no_lines_is_told_of_once(
+    level: int, has_handler: bool, words: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    logger = logging.Logger("quiet", level)
+    if has_handler:
+        logger.addHandler(logging.NullHandler())
+    writer = LoggerWriter(logger)
+    for _ in range(3):
+        writer.write(['{"level":"INFO"}\n', '{"level":"INFO"}\n'])
+        writer.flush()
+    told = [record.message for record in caplog.records if record.name == "asgi_errorkit"]
+    assert len(told) == (words is not None)
+    assert all(words in message for message in told if words)

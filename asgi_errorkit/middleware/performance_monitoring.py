@@ -1,14 +1,17 @@
 """Performance monitoring as middleware: durations, sizes and resources, measured truthfully."""
 
+from collections.abc import Iterable
 from typing import Any
 
-from asgi_errorkit.apps import check_type, choices_within, single_callable
+from asgi_errorkit.apps import choices_within, single_callable
 from asgi_errorkit.choices import Choices
 from asgi_errorkit.classify import Classifier
 from asgi_errorkit.frame import frame
 from asgi_errorkit.identity import RequestIds
 from asgi_errorkit.metrics import PerformanceMetrics, RequestMetrics
+from asgi_errorkit.options import check_number, check_type, check_whole, strings
 from asgi_errorkit.recorder import Recorder
+from asgi_errorkit.redact import Redactor
 from asgi_errorkit.types import ASGIApp, Receive, Scope, Send
 
 __all__ = ["PerformanceMonitoringMiddleware"]
@@ -19,7 +22,9 @@ class PerformanceMonitoringMiddleware:
 
     A request's memory and CPU figures are the samples taken before and after it of the whole
     process, not of the request alone. ``max_metrics`` is how many single requests are kept in
-    ``metrics``, ``max_routes`` how many routes have statistics of their own.
+    ``metrics``, ``max_routes`` how many routes have statistics of their own. ``redact``: further
+    names whose values are secret; in a stack they act in every part, a middleware that is nested
+    by hand keeps its own. Raises TypeError or ValueError for an option that cannot work.
     """
 
     def __init__(
@@ -32,29 +37,26 @@ class PerformanceMonitoringMiddleware:
         high_cpu_threshold_percent: float = 80.0,
         max_metrics: int = 1000,
         max_routes: int = 200,
+        redact: Iterable[str] = (),
         request_ids: RequestIds | None = None,
         recorder: Recorder | None = None,
     ) -> None:
-        thresholds = {
-            "slow_request_threshold_seconds": slow_request_threshold_seconds,
-            "memory_growth_threshold_mb": memory_growth_threshold_mb,
-            "high_memory_threshold_mb": high_memory_threshold_mb,
-            "high_cpu_threshold_percent": high_cpu_threshold_percent,
-            "max_metrics": max_metrics,
-            "max_routes": max_routes,
-        }
-        for name, number in thresholds.items():
-            if not isinstance(number, (int, float)) or not number > 0:
-                raise ValueError(f"{name} must be a number above 0; got {number!r}")
-        for name in ("max_metrics", "max_routes"):
-            if thresholds[name] % 1:
-                raise ValueError(f"{name} must be a whole number; got {thresholds[name]!r}")
+        for name, threshold, example in (
+            ("slow_request_threshold_seconds", slow_request_threshold_seconds, 5.0),
+            ("memory_growth_threshold_mb", memory_growth_threshold_mb, 100.0),
+            ("high_memory_threshold_mb", high_memory_threshold_mb, 1024.0),
+            ("high_cpu_threshold_percent", high_cpu_threshold_percent, 80.0),
+        ):
+            check_number(name, threshold, above=0, example=example)
+        check_whole("max_metrics", max_metrics, least=1, example=1000)
+        check_whole("max_routes", max_routes, least=1, example=200)
         check_type("request_ids", request_ids, RequestIds)
         check_type("recorder", recorder, Recorder)
         self.app = app
         self.slow_request_threshold = slow_request_threshold_seconds
         self.high_memory_threshold = high_memory_threshold_mb
         self.max_metrics = max_metrics
+        self.redactor = Redactor(extra_names=strings("redact", redact))
         within = choices_within(app)
         self._recorder = recorder or (within.recorder if within else Recorder())
         self._metrics = RequestMetrics(
@@ -66,6 +68,7 @@ class PerformanceMonitoringMiddleware:
             high_cpu_percent=high_cpu_threshold_percent,
             max_metrics=max_metrics,
             max_routes=max_routes,
+            redactor=self.redactor,
         )
         self._recorder.add_sink(self._metrics)
         self.choices = Choices(
@@ -87,10 +90,13 @@ class PerformanceMonitoringMiddleware:
     def get_performance_stats(self, window_minutes: float = 5) -> dict[str, Any]:
         """The statistics of the last minutes (more than 0, at most 60), percentiles among them.
 
-        Durations are seconds, memory is MiB; percentiles are within 2 % of the true ones.
+        Durations are seconds, memory is MiB; percentiles are within 2 % of the true ones. A window
+        is taken in whole steps of 5 s, that of a route in steps of 15 s. ``process`` is the latest
+        sample of the process, with the epoch seconds at which it was taken.
         """
-        in_flight = len(self._recorder.active)
-        return {
-            **self._recorder.read(lambda: self._metrics.stats(window_minutes, in_flight)),
-            "process": self._recorder.sampler.latest._asdict(),
-        }
+        recorder = self._recorder
+        in_flight = len(recorder.active)
+        stats = recorder.read(lambda: self._metrics.stats(window_minutes, in_flight))
+        sample = recorder.sampled()
+        at = sample.at + recorder.wall_clock() - recorder.clock()
+        return {**stats, "process": {**sample._asdict(), "at": at}}
