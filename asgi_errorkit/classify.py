@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
 from asgi_errorkit.errors import POLICIES, ErrorInfo, ErrorSeverity, ErrorType, PublicError
+from asgi_errorkit.fingerprint import is_huge
 from asgi_errorkit.known_exceptions import (
     ERRNOS,
     GRPC_CODES,
@@ -448,7 +449,9 @@ def _text(exc: BaseException) -> str:
 
 
 def _message(exc: BaseException) -> str:
-    if type(exc).__str__ is not BaseException.__str__ or len(exc.args) == 1:
+    if type(exc).__str__ is not BaseException.__str__:
+        return str(exc)
+    if len(exc.args) == 1 and not is_huge(exc.args[0]):
         return str(exc)
     # Not the repr of a tuple, which quotes every word.
     return " ".join(arg[:_MAX_TEXT] for arg in exc.args[:_MAX_LINKS] if isinstance(arg, str))
@@ -470,6 +473,9 @@ def _exception_at(exc: BaseException, name: str) -> BaseException | None:
 # What a user hands in
 
 
+_TYPE_NAMES = frozenset(each.value for each in ErrorType)
+
+
 def _checked_policies(
     policies: Mapping[ErrorType | type[BaseException] | str, ErrorInfo] | None,
 ) -> list[tuple[ErrorType | type[BaseException] | str, ErrorInfo]]:
@@ -478,6 +484,10 @@ def _checked_policies(
     for key, info in (policies or {}).items():
         if not isinstance(info, ErrorInfo):
             raise TypeError(f"policies[{key!r}] must be an ErrorInfo; got {info!r}")
+        if key in _TYPE_NAMES:
+            raise ValueError(
+                f"policies must have the type itself as a key, {ErrorType(key)}; got its name {key!r}"
+            )
         if isinstance(key, ErrorType):
             if info.error_type is not key:
                 raise ValueError(

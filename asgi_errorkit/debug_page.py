@@ -22,6 +22,7 @@ _MAX_ITEMS = 20
 _MAX_DEPTH = 2
 _ITEM_CHARS = 200
 _MAX_HEADERS = 100
+_OWN = "asgi_errorkit."  # how the keys of what the kit keeps in a scope begin
 _CONTAINERS = (dict, list, tuple, set, frozenset)
 _RELATIONS = {
     "cause": "Directly caused by",
@@ -125,8 +126,9 @@ def _plain(value: Any, depth: int, limit: int = VALUE_CHARS) -> Any:
 
 def _contents(container: Any, depth: int) -> Any:
     if type(container) is dict:
-        pairs = islice(container.items(), _MAX_ITEMS)
-        return {safe_str(key, 100): _plain(item, depth, _ITEM_CHARS) for key, item in pairs}
+        named = ((safe_str(key, 100), item) for key, item in container.items())
+        pairs = ((name, item) for name, item in named if not name.startswith(_OWN))
+        return {name: _plain(item, depth, _ITEM_CHARS) for name, item in islice(pairs, _MAX_ITEMS)}
     return [_plain(item, depth, _ITEM_CHARS) for item in islice(container, _MAX_ITEMS)]
 
 
@@ -138,16 +140,16 @@ def _repr(value: Any, limit: int) -> str:
 
 
 def _request(scope: Scope, redactor: Redactor) -> Iterator[str]:
-    query = bytes(scope.get("query_string") or b"")[:4096].decode("latin-1")
+    query = bytes(scope.get("query_string") or b"").decode("latin-1")
     rows = [
         ("method", safe_str(scope.get("method", ""), 32)),
-        ("path", safe_str(scope.get("path", ""), 1024)),
-        ("query", redactor.query(query)),
+        ("path", redactor.text(scope.get("path", ""), 1024)),
+        ("query", redactor.query(query, 4096)),
     ]
     yield f"<h2>Request</h2>\n<table>\n{''.join(_row(name, value) for name, value in rows)}"
     for name, value in islice(scope.get("headers") or (), _MAX_HEADERS):
         label = name.decode("latin-1")
-        yield _row(label, redactor.header(label, value[:4096].decode("latin-1")))
+        yield _row(label, redactor.header(label, value.decode("latin-1")))
     yield "</table>\n"
 
 

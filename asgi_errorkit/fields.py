@@ -5,7 +5,8 @@ from typing import Any, TypeAlias
 from urllib.parse import unquote_plus
 
 from asgi_errorkit.exchange import HEADERS, PARAMS, QUERY, Record
-from asgi_errorkit.redact import safe_str
+from asgi_errorkit.options import check_bool, check_text, is_token
+from asgi_errorkit.redact import MARGIN, safe_str
 from asgi_errorkit.types import Scope
 
 __all__ = [
@@ -17,7 +18,10 @@ __all__ = [
     "from_user",
 ]
 
-_LIMIT = 256
+LIMIT = 256
+"""How many characters of a value are told."""
+
+_READ = LIMIT + MARGIN + 1  # whole enough that a secret which the limit cuts is known for one
 
 
 class FromHeader:
@@ -27,23 +31,27 @@ class FromHeader:
     """
 
     def __init__(self, name: str, *, trusted_only: bool = True) -> None:
-        if not isinstance(name, str) or not name.isascii() or not name:
+        check_text("name", name, example="x-user-id")
+        check_bool("trusted_only", trusted_only)
+        if not is_token(name):
             raise ValueError(f"name must be a header name such as 'x-user-id'; got {name!r}")
         self.trusted_only = trusted_only
-        self._name = name.lower().encode("ascii")
+        self.name = name
+        self._bytes = name.lower().encode("ascii")
 
     def read(self, record: Record) -> str | None:
-        value = record[HEADERS].get(self._name)
-        return None if value is None else value[:_LIMIT].decode("latin-1")
+        value = record[HEADERS].get(self._bytes)
+        return None if value is None else value[:_READ].decode("latin-1")
 
 
 class FromQuery:
     """The value of a query parameter, the first of its name."""
 
     def __init__(self, name: str) -> None:
-        if not isinstance(name, str) or not name:
+        check_text("name", name, example="model_name")
+        if not name:
             raise ValueError(f"name must be a query parameter such as 'model_name'; got {name!r}")
-        self._name = name
+        self.name = name
         self._bytes = name.encode()
 
     def read(self, record: Record) -> str | None:
@@ -52,8 +60,8 @@ class FromQuery:
             return None
         for pair in query.split(b"&", 200)[:200]:
             name, _, value = pair.partition(b"=")
-            if unquote_plus(name.decode("latin-1")) == self._name:
-                return unquote_plus(value[: 3 * _LIMIT].decode("latin-1"))[:_LIMIT]
+            if unquote_plus(name.decode("latin-1")) == self.name:
+                return unquote_plus(value[: 3 * _READ].decode("latin-1"))[:_READ]
         return None
 
 
@@ -62,12 +70,12 @@ class FromPath:
 
     def __init__(self, name: str) -> None:
         self._query = FromQuery(name)
-        self._name = name
+        self.name = name
 
     def read(self, record: Record) -> str | None:
         params = record[PARAMS]
-        if isinstance(params, Mapping) and self._name in params:
-            return safe_str(params[self._name], _LIMIT)
+        if isinstance(params, Mapping) and self.name in params:
+            return safe_str(params[self.name], _READ)
         return self._query.read(record)
 
 
@@ -84,7 +92,7 @@ def from_user(scope: Scope) -> str | None:
         except Exception:  # noqa: BLE001, S112  Starlette's BaseUser raises for what it lacks
             continue
         if value not in (None, ""):
-            return str(value)[:_LIMIT]
+            return str(value)[:LIMIT]
     return None
 
 

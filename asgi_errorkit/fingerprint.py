@@ -2,6 +2,7 @@
 
 import linecache
 import re
+import reprlib
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ __all__ = [
     "fingerprint",
     "format_text",
     "frames",
+    "is_huge",
     "shortened",
     "snapshot",
     "top_in_app",
@@ -46,6 +48,8 @@ _MAX_GROUPS = 1024
 _MAX_NAME_CHARS = 256
 _MAX_SOURCE_CHARS = 200
 _MAX_HALF_WORD = 300  # one as long is redacted as a whole, should it look like a secret
+_MAX_ITEMS = 10_000
+_SIZED = (list, tuple, dict, set, frozenset, bytes, bytearray)
 _MAX_SOURCE_FILE_BYTES = 4 * 1024 * 1024
 
 # The interpreter's own slots: a class may define properties of these names that raise.
@@ -59,6 +63,7 @@ _suppresses: Callable[[BaseException], bool]
 _suppresses = vars(BaseException)["__suppress_context__"].__get__
 _members: Callable[[BaseException], tuple[BaseException, ...]]
 _members = vars(BaseExceptionGroup)["exceptions"].__get__
+_args: Callable[[BaseException], tuple[Any, ...]] = vars(BaseException)["args"].__get__
 _qualname: Callable[[type], str] = vars(type)["__qualname__"].__get__
 _module: Callable[[type], Any] = vars(type)["__module__"].__get__
 
@@ -162,11 +167,24 @@ def _link(exc: BaseException, relation: str) -> Snapshot:
     entries, gap = walk(exc)
     return Snapshot(
         type_name(type(exc)),
-        shortened(exc, MESSAGE_CHARS),
+        _message(exc),
         tuple([(entry.tb_frame.f_code, entry.tb_lineno) for entry in entries]),
         gap=gap,
         relation=relation,
     )
+
+
+def _message(exc: BaseException) -> str:
+    """What an exception says; writing out an argument of a million items would take a second."""
+    huge = list(filter(is_huge, _args(exc)[:MAX_LINKS]))
+    if huge and type(exc).__str__ is BaseException.__str__:
+        return shortened(reprlib.repr(huge[0]), MESSAGE_CHARS)
+    return shortened(exc, MESSAGE_CHARS)
+
+
+def is_huge(value: object) -> bool:
+    """Whether it is a container that takes long to be written out."""
+    return type(value) in _SIZED and len(value) > _MAX_ITEMS  # type: ignore[arg-type]
 
 
 def shortened(value: object, limit: int) -> str:

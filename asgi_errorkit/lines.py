@@ -7,7 +7,7 @@ put together from such pieces: a third of the cost of encoding it anew.
 from collections.abc import Mapping
 from math import inf
 from time import gmtime, strftime
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 
@@ -35,12 +35,12 @@ from asgi_errorkit.exchange import (
     Record,
     trace_context,
 )
-from asgi_errorkit.fields import Field, FromHeader, FromPath, FromQuery
+from asgi_errorkit.fields import LIMIT, Field, FromHeader, FromPath, FromQuery
 from asgi_errorkit.fingerprint import format_text, group_id
 from asgi_errorkit.kept import Kept
 from asgi_errorkit.outcome import Outcome
 from asgi_errorkit.proxies import TrustedProxies
-from asgi_errorkit.redact import Redactor, safe_str
+from asgi_errorkit.redact import REDACTED, SHORTEST_BARE, Redactor, safe_str
 from asgi_errorkit.routes import RouteLabels
 
 __all__ = ["LINE_FIELDS", "Lines"]
@@ -58,7 +58,7 @@ LINE_FIELDS = frozenset(
 _TEXT_LIMIT = 2048
 _AGENT_LIMIT = 512
 _METHOD_LIMIT = 32
-_SHORT = 40  # no token or key fits into so few characters
+_HOST_LIMIT = 256
 _MAX_TRACED = 1000
 _DIGITS = [f"{number:03d}" for number in range(1000)]  # formatting a number takes twice as long
 _OK = Outcome.OK
@@ -66,6 +66,7 @@ _WITHOUT_EXCEPTION = {
     Outcome.SERVER_ERROR: "the app answered with a failure; no exception reached the kit",
     Outcome.INCOMPLETE: "the app returned without completing its response",
 }
+_OnDrain: TypeAlias = FromHeader | FromPath | FromQuery
 ON_DRAIN = (FromHeader, FromPath, FromQuery)
 # A reader that splits on these would tear a line apart; inside a JSON string they may be escaped.
 _LINE_BREAKS = (("\u2028", "\\u2028"), ("\u2029", "\\u2029"), ("\x85", "\\u0085"))
@@ -86,7 +87,7 @@ class Lines:
         self.judge = Classifier()  # of statuses that no exception explains; a stack has one for all
         self._proxies = proxies
         self._redactor = redactor
-        self._labels = RouteLabels()
+        self._labels = RouteLabels(redactor)
         self._traceback_seconds = traceback_seconds
         self._traced_at: dict[str, float] = {}
         self._sample = f',"sample_rate":{sample_rate!r}' if sample_rate < 1.0 else ""
@@ -99,6 +100,8 @@ class Lines:
         self._urls: Kept[tuple[Any, ...], str] = Kept(self._url)
         self._agents: Kept[bytes, str] = Kept(self._agent)
         self._texts: Kept[str | None, str] = Kept(_text)
+        self._values: Kept[str, str] = Kept(self._value)
+        self._hidden: Kept[str, bool] = Kept(self._is_hidden)
 
     def shared(self, record: Record) -> str:
         """What the beginning and the end of an exchange both tell, without the outer braces."""
@@ -153,7 +156,7 @@ class Lines:
             f'"duration":{"%.6f" % (ended - started)},"time_to_first_byte":'
             f"{'null' if first_byte is None else '%.6f' % (first_byte - started)},"
             f'"request_size":{record[RECEIVED] if size is None else size},'
-            f'"response_size":{record[SENT]},"memory_usage":{self._memory_text}{more}}}\n'
+            f'"response_size":{0 if record[METHOD] == "HEAD" else record[SENT]},"memory_usage":{self._memory_text}{more}}}\n'
         )
 
     def _time(self, at: float) -> str:
@@ -167,19 +170,18 @@ class Lines:
     def _url(self, key: tuple[Any, ...]) -> str:
         """The method, and the URL up to its query, whose string stays open."""
         method, path, scheme, host = key
-        if len(path) > _SHORT:
-            path = self._redactor.text(path, _TEXT_LIMIT)
+        url = self._redactor.text(path, _TEXT_LIMIT)
         if host is not None:
-            path = f"{scheme[:_METHOD_LIMIT]}://{host[:256].decode('latin-1')}{path}"
-        return f'"method":{_text(method[:_METHOD_LIMIT])},"url":{_text(path)[:-1]}'
+            url = f"{scheme[:_METHOD_LIMIT]}://{host[:_HOST_LIMIT].decode('latin-1')}{url}"
+        url = self._redactor.url(url)
+        return f'"method":{_text(method[:_METHOD_LIMIT])},"url":{_text(url)[:-1]}'
 
     def _query(self, query: bytes) -> str:
-        return _text(f"?{self._redactor.query(query[:_TEXT_LIMIT].decode('latin-1'))}")[1:-1]
+        text = query[: _TEXT_LIMIT + 1].decode("latin-1")
+        return _text(f"?{self._redactor.query(text, _TEXT_LIMIT)}")[1:-1]
 
     def _agent(self, agent: bytes) -> str:
-        if b"earer" in agent or b"eyJ" in agent or b"sk-" in agent:
-            return _text(self._redactor.text(agent.decode("latin-1"), _AGENT_LIMIT))
-        return _text(agent[:_AGENT_LIMIT].decode("latin-1"))
+        return _text(self._redactor.text(agent.decode("latin-1"), _AGENT_LIMIT))
 
     def _read(self, record: Record) -> dict[str, Any]:
         """The fields that are read from the record."""
@@ -188,8 +190,26 @@ class Lines:
         read: dict[str, Any] = dict(self._names)
         for name, field in self._readers:
             if trusted or not isinstance(field, FromHeader) or not field.trusted_only:
-                read[name] = field.read(record)
+                value = field.read(record)
+                read[name] = value and self._told(name, value)
         return read
+
+    def _told(self, name: str, value: str) -> str:
+        """What a line may tell of a field's value."""
+        if self._hidden[name]:
+            return REDACTED
+        if len(value) < SHORTEST_BARE and value.isalnum():
+            return value
+        return self._values[value]
+
+    def _is_hidden(self, name: str) -> bool:
+        """Whether the field's own name, or that of its source, is a secret's."""
+        source, is_sensitive = dict(self._readers)[name], self._redactor.is_sensitive
+        in_query = not isinstance(source, FromHeader)
+        return is_sensitive(name) or is_sensitive(source.name, in_query=in_query)
+
+    def _value(self, value: str) -> str:
+        return self._redactor.text(value, LIMIT)
 
     def _more(self, record: Record, outcome: Outcome) -> dict[str, Any]:
         """What few lines tell."""
@@ -244,7 +264,7 @@ class Lines:
 
 def _compiled(
     extract: Mapping[str, Field], proxies: TrustedProxies | None
-) -> tuple[dict[str, None], list[tuple[str, FromHeader | FromPath | FromQuery]]]:
+) -> tuple[dict[str, None], list[tuple[str, _OnDrain]]]:
     """The fields that the drain reads, without a value, and those of them that can have one.
 
     What callables read of the scope is known at the end only, and comes with the exchange.

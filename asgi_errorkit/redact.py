@@ -37,6 +37,7 @@ NOWHERE, IN_QUERIES, UNLESS_PROSE, EVERYWHERE = range(4)
 
 MAX_VALUES = 512  # of one mapping, all depths together
 MARGIN = 1024  # characters read beyond a limit, so that no secret is cut before it is known
+SHORTEST_BARE = 11  # characters of the shortest that `_BARE` knows by letters and digits alone
 MAX_CACHED_NAMES = 1024
 MAX_CACHED_NAME_LENGTH = 128
 
@@ -55,14 +56,16 @@ _CREDENTIALS = re.compile(
     r"""(:\\{0,2}/\\{0,2}/)
     (?: [^\s/?\#"<>]*(?=@)
       | [^\s/?\#"<>]{256,}+
-      | [^\s/?\#"<>@:]++:(?!\d{1,5}(?:[/?\#\s]|\Z))[^\s"<>@]{1,256}+(?=@)
+      | (?!\[[\w:.%]++\])[^\s/?\#"<>@:]++:(?!\d{1,5}(?:[/?\#\s]|\Z))[^\s"<>@]{1,256}+(?=@)
     )""",
     re.VERBOSE,
 )
 _NAME = re.compile(
     r"""(?<![\w.%-])
     ((?:(?:api|access|secret|private|signing|encryption)[ ])?[\w.%-]++)
-    ([\]"'\\]{0,4}+\s{0,4}+(?: => | := | ==? | : | (?<=["']), )\s{0,4}+)""",
+    ( [\]"'\\]{0,4}+\s{0,4}+(?: => | := | ==? | : | (?<=["']), )\s{0,4}+
+    # Prose quotes a password right behind the word; of a token or a key it quotes harmless ones.
+    | (?: (?<=password) | (?<=passwd) | (?<=passphrase) | (?<=pwd) )[ ]{1,4}+(?=\\{0,2}["'`]) )""",
     re.VERBOSE | re.IGNORECASE,
 )
 _ENCLOSED = r"""\[redacted\]
@@ -98,24 +101,42 @@ _BARE = re.compile(
 class Redactor:
     """Replaces the values of sensitive names, and what looks like a secret, by ``[redacted]``.
 
-    ``extra_names`` join the names above and are matched alike, word by word. Raises TypeError for
-    a bare string and ValueError for a name without a letter or digit.
+    ``extra_names`` join the names above and are matched alike, word by word; more may be added as
+    long as it is used. Raises TypeError for a bare string and ValueError for a name without a
+    letter or digit.
     """
 
     def __init__(self, *, extra_names: Iterable[str] = ()) -> None:
+        self.extra_names: frozenset[str] = frozenset()
+        self._extra: frozenset[str] = frozenset()
+        self._longest_run = 3
+        self.add(extra_names)
+
+    def add(self, extra_names: Iterable[str]) -> None:
+        """Match further names, from now on."""
         if isinstance(extra_names, str):
             raise TypeError(f'extra_names must be a list, e.g. ["{extra_names}"]; got a string')
-        extra = [_extra_words(name) for name in extra_names]
-        self._extra = frozenset("".join(words) for words in extra)
-        self._longest_run = max([3, *map(len, extra)])
+        names = list(extra_names)
+        extra = [_extra_words(name) for name in names]
+        self.extra_names |= frozenset(names)
+        self._extra |= frozenset("".join(words) for words in extra)
+        self._longest_run = max([self._longest_run, *map(len, extra)])
+        # The last step: whoever judges meanwhile, in another thread, does so into the old memory.
         self._cached_place = lru_cache(MAX_CACHED_NAMES)(self._judge)
 
-    def is_sensitive(self, name: str) -> bool:
-        """Whether the value under this name is a secret."""
-        return self._place(name) >= UNLESS_PROSE
+    def is_sensitive(self, name: str, *, in_query: bool = False) -> bool:
+        """Whether the value under this name is a secret; some are in a query alone."""
+        return self._place(name) >= (IN_QUERIES if in_query else UNLESS_PROSE)
 
-    def query(self, query_string: str) -> str:
-        """The query with secret values replaced; every other byte stays as it was."""
+    def query(self, query_string: str, limit: int | None = None) -> str:
+        """The query with secret values replaced; every other byte stays as it was.
+
+        Of one longer than ``limit`` the parameters that lie beyond are left out, whole: what was
+        cut before it could be known for a secret would be shown.
+        """
+        if limit is not None and len(query_string) > limit:
+            kept, separator, _ = query_string[:limit].rpartition("&")
+            query_string = f"{kept}{separator}..."
         if "=" not in query_string:
             return query_string and _without_bare(query_string)
         return _without_bare(self._without_parameters(query_string))
@@ -193,7 +214,10 @@ class Redactor:
         text = _without_credentials(text)
         if "input_value=" in text:
             text = _FIELD_INPUT.sub(self._field_input, text)
-        return _without_bare(self._without_named(text))
+        # No name announces a value without one of these; most text is done with here.
+        if "=" in text or ":" in text or "'" in text or '"' in text or "`" in text:
+            text = self._without_named(text)
+        return _without_bare(text)
 
     def _field_input(self, match: re.Match[str]) -> str:
         return f"{match[1]}\n{match[2]}{REDACTED}" if self.is_sensitive(match[1]) else match[0]
@@ -289,11 +313,12 @@ def _plain(value: object, size: int) -> str:
             text = bytes(value[:size]).decode("utf-8", "replace")
         else:
             text = str(value)
-    except Exception:  # noqa: BLE001  __str__ may raise anything
+    except BaseException:  # noqa: BLE001  as in traceback.py: a __str__ may raise anything
         # Past the metaclass, which may raise as well.
         text = f"<{type.__dict__['__name__'].__get__(type(value))} without a text>"
     # Of a subclass of str, too, this makes an ordinary string.
-    return _SURROGATE.sub("\ufffd", str.__getitem__(text, slice(size)))
+    text = str.__getitem__(text, slice(size))
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
 def _shorten(text: str, limit: int, *, cut: bool = False) -> str:
@@ -331,7 +356,11 @@ def _with_prefix(match: re.Match[str]) -> str:
 
 
 def _without_credentials(text: str) -> str:
-    return _CREDENTIALS.sub(_with_prefix, text) if ":" in text else text
+    if ":" not in text:
+        return text
+    if text.startswith("//"):
+        text = _USERINFO.sub(_with_prefix, text)
+    return _CREDENTIALS.sub(_with_prefix, text)
 
 
 def _without_bare(text: str) -> str:

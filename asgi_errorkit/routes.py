@@ -4,8 +4,9 @@ import re
 
 from asgi_errorkit.exchange import METHOD, PATH, ROUTE, STATUS, Record
 from asgi_errorkit.kept import Kept
+from asgi_errorkit.redact import Redactor
 
-__all__ = ["RouteLabels"]
+__all__ = ["OTHER", "RouteLabels"]
 
 UNMATCHED = "(unmatched)"
 OTHER = "(other)"
@@ -23,16 +24,17 @@ class RouteLabels:
 
     Where the framework does not tell the matched route, path segments that hold a digit are folded
     into "{...}". Unanswered paths (404, 405) share one label; beyond ``maximum`` labels the rest
-    shares another, and ``folded`` counts how many requests that took.
+    shares another, and ``folded`` counts how many requests that took. A path loses its secrets.
     """
 
-    def __init__(self, maximum: int = 200) -> None:
+    def __init__(self, redactor: Redactor, maximum: int = 200) -> None:
         if maximum < 1:
             raise ValueError(f"maximum must be at least 1; got {maximum!r}")
         self.folded = 0
+        self._redactor = redactor
         self._maximum = maximum
         self._labels: dict[tuple[str, str], str] = {}
-        self._paths: Kept[str, str] = Kept(_template)
+        self._paths: Kept[str, str] = Kept(self._template)
 
     def __call__(self, record: Record) -> str:
         route = record[ROUTE]
@@ -56,9 +58,10 @@ class RouteLabels:
         self._labels[method, route] = label
         return label
 
-
-def _template(path: str) -> str:
-    return _VARIABLE.sub("{...}", path[:_PATH_LIMIT])
+    def _template(self, path: str) -> str:
+        # More than is shown is read, so that the dots of what is cut are not part of a label.
+        shown = self._redactor.text(path, 2 * _PATH_LIMIT)[:_PATH_LIMIT]
+        return _VARIABLE.sub("{...}", shown)
 
 
 def _printable(text: str) -> str:

@@ -2,13 +2,15 @@
 
 from typing import Any
 
-from asgi_errorkit.apps import check_type, single_callable
+from asgi_errorkit.apps import single_callable
 from asgi_errorkit.choices import Choices, merged
 from asgi_errorkit.frame import frame
 from asgi_errorkit.identity import RequestIds
 from asgi_errorkit.middleware.error_handling import ErrorHandlingMiddleware
 from asgi_errorkit.middleware.performance_monitoring import PerformanceMonitoringMiddleware
 from asgi_errorkit.middleware.structured_logging import StructuredLoggingMiddleware
+from asgi_errorkit.options import check_type
+from asgi_errorkit.redact import Redactor
 from asgi_errorkit.tracker import ErrorTracker
 from asgi_errorkit.types import ASGIApp, Receive, Scope, Send
 
@@ -19,6 +21,12 @@ _DEFAULTS: tuple[type[Any], ...] = (
     ErrorHandlingMiddleware,
     PerformanceMonitoringMiddleware,
 )
+
+# What all parts of a stack share, and so none of them can have for itself.
+_WHERE_TO_GIVE = {
+    "recorder": "ErrorTracker(recorder=...) to MiddlewareStack(error_tracker=...)",
+    "request_ids": "it to MiddlewareStack(request_ids=...)",
+}
 
 
 class MiddlewareStack:
@@ -42,8 +50,8 @@ class MiddlewareStack:
     def add_middleware(self, middleware_class: type[Any], **options: Any) -> None:
         """Add a middleware class with its options, further in than those added before.
 
-        Raises TypeError for what is no class, ValueError for one of ours that is there already,
-        RuntimeError when the stack has been built.
+        Raises TypeError for what is no class, ValueError for one of ours that is there already or
+        is given what the whole stack shares, RuntimeError when the stack has been built.
         """
         if self._built is not None:
             raise RuntimeError(
@@ -56,8 +64,11 @@ class MiddlewareStack:
             )
         if middleware_class in _DEFAULTS and self._has(middleware_class):
             raise ValueError(f"{middleware_class.__name__} has been added already")
-        if options.get("error_tracker") is not None and middleware_class is ErrorHandlingMiddleware:
-            self.error_tracker = options["error_tracker"]
+        if issubclass(middleware_class, ErrorHandlingMiddleware):
+            check_type("error_tracker", options.get("error_tracker"), ErrorTracker)
+            self.error_tracker = options.get("error_tracker") or self.error_tracker
+        elif middleware_class in _DEFAULTS:
+            _check_not_shared(middleware_class, options)
         self.middleware_stack.append((middleware_class, options))
 
     def create_middleware_stack(self, app: ASGIApp) -> "ErrorKit":
@@ -70,9 +81,23 @@ class MiddlewareStack:
 
     def get_performance_stats(self, window_minutes: float = 5) -> dict[str, Any]:
         """See `PerformanceMonitoringMiddleware.get_performance_stats`; the stack must be built."""
+        return self._kit().get_performance_stats(window_minutes)
+
+    def status(self) -> dict[str, Any]:
+        """See `ErrorKit.status`; the stack must be built."""
+        return self._kit().status()
+
+    def flush(self) -> None:
+        """See `ErrorKit.flush`; the stack must be built."""
+        self._kit().flush()
+
+    def _kit(self) -> "ErrorKit":
         if self._built is None:
-            raise RuntimeError("the stack has not been built: call create_middleware_stack(app)")
-        return self._built.get_performance_stats(window_minutes)
+            raise RuntimeError(
+                "the stack has not been built: call create_middleware_stack(app); "
+                "app.add_middleware(ErrorKit, stack=stack) builds it when the app starts"
+            )
+        return self._built
 
     def _has(self, middleware_class: type[Any]) -> bool:
         return any(issubclass(cls, middleware_class) for cls, _ in self.middleware_stack)
@@ -88,25 +113,59 @@ class MiddlewareStack:
         for cls, options in reversed(layers):
             if cls not in _DEFAULTS and side_by_side:
                 app, side_by_side = frame(app, merged(side_by_side)), []
-            layer = cls(app, **{**self._shared(cls), **options})
-            if isinstance(layer, StructuredLoggingMiddleware):
-                layer.lines.lines.judge = self.error_tracker.classifier
+            layer = self._made(cls, app, options)
             built.append(layer)
             if cls in _DEFAULTS:
                 side_by_side.append(layer.choices)
             else:
                 app = layer
+        redacting = (StructuredLoggingMiddleware, PerformanceMonitoringMiddleware)
+        redactors = [layer.redactor for layer in built if isinstance(layer, redacting)]
+        _share_names([self.error_tracker.redactor, *redactors])
         self.middleware_stack = layers
         self._built = kit
         return frame(app, merged(side_by_side)) if side_by_side else app, built
 
+    def _made(self, cls: type[Any], app: ASGIApp, options: dict[str, Any]) -> Any:
+        shared = self._shared(cls)
+        own = {name: o for name, o in options.items() if o is not None or name not in shared}
+        layer = cls(app, **{**shared, **own})
+        if not callable(layer):
+            raise TypeError(
+                f"{cls.__name__} must make an ASGI application, a callable that takes (scope, "
+                f"receive, send); its instances cannot be called: {layer!r:.100}"
+            )
+        if isinstance(layer, StructuredLoggingMiddleware):
+            layer.lines.lines.judge = self.error_tracker.classifier
+        return layer
+
     def _shared(self, cls: type[Any]) -> dict[str, Any]:
         """What the parts of one stack have in common."""
         if issubclass(cls, ErrorHandlingMiddleware):
-            return {"error_tracker": self.error_tracker, "request_ids": self._request_ids}
+            return {
+                "error_tracker": self.error_tracker,
+                "request_ids": self._request_ids,
+                "log_errors": False,  # the logging part does
+            }
         if issubclass(cls, _DEFAULTS):
             return {"recorder": self.error_tracker.recorder, "request_ids": self._request_ids}
         return {}
+
+
+def _share_names(redactors: list[Redactor]) -> None:
+    """What one part was told of as a secret's name is one in every part."""
+    names = [name for redactor in redactors for name in redactor.extra_names]
+    for redactor in redactors:
+        redactor.add(names)
+
+
+def _check_not_shared(middleware_class: type[Any], options: dict[str, Any]) -> None:
+    for name, where in _WHERE_TO_GIVE.items():
+        if options.get(name) is not None:
+            raise ValueError(
+                f"{name} is shared by the whole stack: not to {middleware_class.__name__}, "
+                f"give {where}"
+            )
 
 
 class ErrorKit:
@@ -135,13 +194,18 @@ class ErrorKit:
     ) -> None:
         check_type("stack", stack, MiddlewareStack)
         check_type("tracker", tracker, ErrorTracker)
+        if isinstance(app, MiddlewareStack):
+            raise TypeError(
+                "app must be an ASGI application, not a MiddlewareStack: pass it as stack=, "
+                "ErrorKit(app, stack=stack)"
+            )
         if stack is None:
             stack = MiddlewareStack(error_tracker=tracker, request_ids=request_ids)
             stack.add_middleware(StructuredLoggingMiddleware, log_level=log_level)
             stack.add_middleware(ErrorHandlingMiddleware, debug=debug)
         elif tracker is not None or request_ids is not None or debug or log_level != "INFO":
             raise ValueError(
-                "with a stack, give tracker and request_ids to MiddlewareStack(...), "
+                "with a stack, give error_tracker and request_ids to MiddlewareStack(...), "
                 "debug and log_level to its middlewares"
             )
         self.app = app

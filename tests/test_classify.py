@@ -1112,7 +1112,8 @@ INFO = POLICIES[ErrorType.MODEL]
         ({"policies": {VideoError: ErrorType.MODEL}}, TypeError, "must be an ErrorInfo"),
         ({"policies": {ErrorType.CACHE: INFO}}, ValueError, "must be about ErrorType.CACHE"),
         ({"policies": {int: INFO}}, TypeError, "exception class"),
-        ({"policies": {"model": INFO}}, ValueError, "in full"),
+        ({"policies": {"model": INFO}}, ValueError, "the type itself as a key, ErrorType.MODEL;"),
+        ({"policies": {"Error": INFO}}, ValueError, "in full"),
         ({"policies": {lambda exc: True: INFO}}, TypeError, "exception class"),
     ],
 )

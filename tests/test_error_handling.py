@@ -1,6 +1,7 @@
 """Error handling: what escapes the app is recorded once, and answered only while it still can be."""
 
 import asyncio
+import logging
 from functools import partial
 
 import pytest
@@ -175,7 +176,7 @@ async def test_a_client_that_left_is_no_error(exc):
         if exc:
             raise exc
 
-    reply = await request(middleware := handled(app))
+    reply = await request(middleware := handled(app), leaves=True)
     assert reply.messages == [] and reply.raised is exc
     assert counted(middleware) == (1, 0, 0)
 
@@ -192,7 +193,7 @@ async def test_a_mistake_after_the_client_left_is_still_an_error():
             pass
         raise KeyError("video")
 
-    await request(middleware := handled(app))
+    await request(middleware := handled(app), leaves=True)
     assert counted(middleware)[2] == 1
 
 
@@ -491,7 +492,27 @@ class UntouchableError(Exception):
         raise RuntimeError
 
 
-@pytest.mark.parametrize("hostile", [WordlessError, UntouchableError])
+class LeavingError(Exception):
+    def __str__(self):
+        raise SystemExit(3)
+
+
+class NamelessClass(type):
+    def __getattribute__(cls, name):
+        if name in ("__module__", "__qualname__"):
+            raise RuntimeError
+        return super().__getattribute__(name)
+
+
+class NamelessError(Exception, metaclass=NamelessClass):
+    pass
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [WordlessError, UntouchableError, LeavingError, NamelessError],
+    ids=["wordless", "untouchable", "leaving", "nameless"],
+)
 @pytest.mark.parametrize("debug", [False, True], ids=["production", "debug"])
 async def test_an_exception_that_cannot_be_looked_at_is_answered_too(hostile, debug):
     """Before the start it is answered, after the start the very same object goes on."""
@@ -519,6 +540,10 @@ async def test_a_websocket_never_gets_an_http_message(sent):
 # The options
 
 
+async def needs_three(a, b, c):
+    """No hook takes so many."""
+
+
 def scope_header(scope):
     return {"X-Path": scope["path"]}
 
@@ -544,11 +569,36 @@ async def test_extra_headers_are_on_error_answers_alone(headers, expected):
 
 
 @pytest.mark.parametrize(
-    "broken", [lambda scope: 1 / 0, lambda scope: {"X": "a\r\nb"}, lambda _: 7]
+    "broken",
+    [
+        lambda scope: 1 / 0,
+        lambda scope: {"X": "a\r\nb"},
+        lambda scope: {"Content-Length": "5"},
+        lambda _: 7,
+    ],
 )
 async def test_a_broken_headers_callable_is_counted_and_the_answer_sent(broken):
     reply = await request(middleware := handled(raising(ValueError("boom")), headers=broken))
     assert reply.json()["status"] == 500 and middleware.hook_errors == 1
+
+
+@pytest.mark.parametrize(
+    "hook", ["on_error", "responder", "headers"], ids=["on_error", "responder", "headers"]
+)
+async def test_the_first_failure_of_a_hook_is_logged_the_others_are_counted(hook, caplog):
+    """With its traceback, by the logger "asgi_errorkit": else nobody would look for it."""
+
+    def failing(*arguments):
+        raise LookupError("of the hook")
+
+    middleware = handled(raising(ValueError("boom")), **{hook: failing})
+    with caplog.at_level(logging.ERROR, "asgi_errorkit"):
+        for _ in range(3):
+            assert (await request(middleware)).json()["status"] == 500
+    assert middleware.hook_errors == 3
+    (told,) = [each for each in caplog.records if each.name == "asgi_errorkit"]
+    assert "failing" in told.getMessage() and "only counted" in told.getMessage()
+    assert told.exc_info[0] is LookupError and told.exc_info[2] is not None
 
 
 @pytest.mark.parametrize("sent", [[], [START]], ids=["before", "after"])
@@ -592,7 +642,21 @@ async def test_a_responders_answer_is_sent_instead(made, is_async):
 
 @pytest.mark.parametrize(
     "made",
-    [42, "abc", (500,), Answer("x", [], b""), Answer(500, None, b""), Answer(500, [], "x")],
+    [
+        42,
+        "abc",
+        (500,),
+        Answer("x", [], b""),
+        Answer(500, None, b""),
+        Answer(500, [], "x"),
+        Answer(500, [(b"x a", b"1")], b""),
+        Answer(500, [(b"", b"1")], b""),
+        Answer(500, [(b"x-a", b"1\r\nset-cookie: a=b")], b""),
+        Answer(500, [(b"x-a", b"1\n")], b""),
+        Answer(500, [(b"x-a", b"\0")], b""),
+        Answer(500, [(b"x-a", 7)], b""),
+        Answer(500, [("x-a", "1")], b""),
+    ],
     ids=repr,
 )
 async def test_a_responder_that_answers_nonsense_is_counted(made):
@@ -670,15 +734,59 @@ async def test_an_error_that_is_due_for_an_alert_is_recorded_as_due():
     ("options", "error", "words"),
     [
         ({"error_tracker": "tracker"}, TypeError, "must be an ErrorTracker"),
+        ({"debug": "0"}, TypeError, "debug must be True or False; got '0'.*compare.* == \"1\""),
+        ({"debug": 1}, TypeError, "debug must be True or False"),
+        ({"reraise": None}, TypeError, "reraise must be True or False"),
+        ({"log_errors": "no"}, TypeError, "log_errors must be True or False"),
         ({"on_error": "hook"}, TypeError, "on_error must be a callable"),
+        ({"on_error": lambda exc: None}, TypeError, r"takes \(exchange, exc\); got .*\(exc\)"),
         ({"responder": 42}, TypeError, "responder must be a callable"),
+        ({"responder": needs_three}, TypeError, r"\(exchange, exc\); got needs_three\(a, b, c\)"),
         ({"headers": ["X-A"]}, TypeError, "headers must be a mapping"),
-        ({"headers": {"X-A": 1}}, ValueError, "a name and a value"),
-        ({"headers": {"X-A": "a\nb"}}, ValueError, "on one line"),
-        ({"headers": {"X-A": "\u20ac"}}, ValueError, "a header must be"),
-        ({"headers": {"X A:": "b"}}, ValueError, "a header must be"),
+        ({"headers": {"X-A": 1}}, TypeError, "both strings; got 'X-A': 1"),
+        ({"headers": {"X-A": "a\nb"}}, ValueError, "each on one line"),
+        ({"headers": {"X-A": "\u20ac"}}, ValueError, "in Latin-1"),
+        ({"headers": {"X A:": "b"}}, ValueError, "headers must be .* got 'X A:': 'b'"),
+        ({"headers": {"content-length": "5"}}, ValueError, "not describe the body.*content-length"),
+        ({"headers": {"Content-Type": "a/b"}}, ValueError, "not describe the body.*content-type"),
+        ({"headers": {"Connection": "close"}}, ValueError, "not describe the body or the connect"),
+        ({"headers": lambda: None}, TypeError, r"headers must be a callable that takes \(scope\)"),
+        ({"headers": needs_three}, TypeError, r"headers must be a callable that takes \(scope\)"),
     ],
 )
 def test_a_wrong_option_is_refused_at_construction(options, error, words):
     with pytest.raises(error, match=words):
         ErrorHandlingMiddleware(raising(None), **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"log_errors": False}], ids=["default", "off"])
+async def test_alone_it_logs_what_nobody_else_logs(caplog, options):
+    """An exception that is answered must not vanish from sight."""
+    middleware = handled(raising(ValueError("boom")), **options)
+    await request(middleware)
+    await session(middleware)
+    middleware.error_tracker.recorder.flush()
+    records = [record for record in caplog.records if record.name == "asgi_errorkit.errors"]
+    assert len(records) == (0 if options else 2)
+    for record in records:
+        assert (record.levelname, record.fields["error"]) == ("ERROR", "boom")
+    if records:
+        assert "Traceback" in records[0].fields["traceback"]
+
+
+async def test_what_is_logged_by_lines_is_logged_once(caplog):
+    lines = LogLines()
+    outer = StructuredLoggingMiddleware(handled(raising(ValueError("boom"))), stream=lines)
+    await request(outer)
+    outer.choices.recorder.flush()
+    assert len(lines.lines("request_error")) == 1
+    assert [record for record in caplog.records if record.name == "asgi_errorkit.errors"] == []
+
+
+async def test_two_that_share_a_tracker_log_an_error_once(caplog):
+    inner = handled(raising(ValueError("boom")))
+    outer = ErrorHandlingMiddleware(inner, inner.error_tracker)
+    await request(outer)
+    inner.error_tracker.recorder.flush()
+    names = [record.name for record in caplog.records]
+    assert names.count("asgi_errorkit.errors") == 1

@@ -23,12 +23,12 @@ def record(query: bytes = b"", params: Any = None, **headers: bytes) -> Record:
     [
         (FromHeader("X-User-ID"), record(x_user_id=b"ann"), "ann"),
         (FromHeader("x-user-id"), record(), None),
-        (FromHeader("x"), record(x=b"\xff" * 1000), "\xff" * 256),
+        (FromHeader("x"), record(x=b"\xff" * 5000), "\xff" * 1281),
         (FromQuery("model"), record(b"a=1&model=big+one%21&model=2"), "big one!"),
         (FromQuery("model"), record(b"remodel=1"), None),
         (FromQuery("model"), record(b""), None),
         (FromQuery("model"), record(b"model"), ""),
-        (FromQuery("m"), record(b"m=" + b"%41" * 5000), "A" * 256),
+        (FromQuery("m"), record(b"m=" + b"%41" * 5000), "A" * 1281),
         (FromPath("id"), record(params={"id": 7}), "7"),
         (FromPath("id"), record(b"id=8", {"other": 1}), "8"),
         (FromPath("id"), record(b"id=8"), "8"),
@@ -46,10 +46,26 @@ def test_no_query_breaks_the_reader(query: bytes) -> None:
 
 
 @pytest.mark.parametrize("make", [FromHeader, FromQuery, FromPath])
-@pytest.mark.parametrize("name", ["", 7, None])
-def test_a_name_that_is_none_is_refused(make: Any, name: Any) -> None:
-    with pytest.raises(ValueError, match="name must be a"):
+@pytest.mark.parametrize("name", [7, None, b"x"])
+def test_a_name_that_is_no_string_is_refused(make: Any, name: Any) -> None:
+    with pytest.raises(TypeError, match=r"name must be a string, e\.g\."):
         make(name)
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [(FromQuery, ""), (FromPath, "")]
+    + [(FromHeader, name) for name in ("", "x y", "x:", "x\r\n", "naïve")],
+)
+def test_a_name_that_cannot_be_one_is_refused(make: Any, name: str) -> None:
+    """What stands in no request would be null for ever."""
+    with pytest.raises(ValueError, match=r"name must be a (header name|query parameter) such as"):
+        make(name)
+
+
+def test_trust_is_either_true_or_false() -> None:
+    with pytest.raises(TypeError, match="trusted_only must be True or False"):
+        FromHeader("x", trusted_only="0")  # type: ignore[arg-type]
 
 
 class Named:

@@ -130,6 +130,7 @@ def test_a_code_is_secret_in_a_query_alone(redactor):
     """OAuth's authorization code is hidden where it travels, an error's code nowhere."""
     assert redactor.query("state=x&code=abc") == f"state=x&code={REDACTED}"
     assert redactor.text("GET /callback?code=abc") == f"GET /callback?code={REDACTED}"
+    assert redactor.is_sensitive("code", in_query=True) and not redactor.is_sensitive("code")
     assert redactor.mapping({"code": "E42"}) == {"code": "E42"}
     assert redactor.text("code=E42") == "code=E42"
 
@@ -150,6 +151,16 @@ def test_an_extra_name_wins_over_harmless_words():
         assert redactor.is_sensitive(name)
 
 
+def test_names_may_join_later():
+    """A name that is added acts from then on, also where it was harmless before."""
+    redactor = Redactor(extra_names=["iban"])
+    assert redactor.query("tax_id=1&iban=2") == f"tax_id=1&iban={REDACTED}"
+    redactor.add(["Tax-ID", "one_two_three_four"])
+    assert redactor.query("tax_id=1&iban=2") == f"tax_id={REDACTED}&iban={REDACTED}"
+    assert redactor.is_sensitive("one_two_three_four")
+    assert redactor.extra_names == {"iban", "Tax-ID", "one_two_three_four"}
+
+
 @pytest.mark.parametrize(
     ("names", "error", "message"),
     [
@@ -164,6 +175,10 @@ def test_wrong_extra_names_are_refused(names, error, message):
     """A wrong name fails at construction and says what is right."""
     with pytest.raises(error, match=message):
         Redactor(extra_names=names)
+    redactor = Redactor()
+    with pytest.raises(error, match=message):
+        redactor.add(names)
+    assert not redactor.extra_names
 
 
 def test_the_memory_of_names_is_bounded():
@@ -224,12 +239,25 @@ def test_queries(redactor, query, expected):
         ("u:p@host:5432/d", f"{REDACTED}@host:5432/d"),
         ("/v?a=1&key=x#access_token=y&b=2", f"/v?a=1&key={REDACTED}#access_token={REDACTED}&b=2"),
         ("/v;jsessionid=x?a=1", f"/v;jsessionid={REDACTED}?a=1"),
+        ("http://[::1]:8000/@bob", "http://[::1]:8000/@bob"),
+        ("http://[u:p@host/", f"http://{REDACTED}@host/"),
         (f"/verify/{JWT}/now", f"/verify/{REDACTED}/now"),
     ],
 )
 def test_urls(redactor, url, expected):
     """Credentials and secret parameters go from every part of a URL."""
     assert redactor.url(url) == expected
+
+
+@pytest.mark.parametrize("before", range(0, 60, 3))
+def test_a_query_cut_by_the_limit_leaks_no_head(redactor, before):
+    """Wherever the limit falls, no half of a parameter is shown that was not judged whole."""
+    dsn = f"postgres://u:{'Zq9' * 20}@h/d"
+    for query in (f"a={'.' * before}&dsn={quote(dsn)}&b=1", f"q=ghp_{'Zq9' * 30}&b={'.' * before}"):
+        clean = redactor.query(query, 50)
+        assert "Zq9" not in clean and clean.endswith("...") and len(clean) <= 53
+    assert redactor.query("a=1&b=2", 7) == "a=1&b=2"
+    assert redactor.query("a=1&b=2", 6) == "a=1&..."
 
 
 parameters = st.lists(
@@ -275,6 +303,7 @@ def test_queries_and_urls_never_raise_and_settle(text):
     "text",
     [
         "FATAL: cannot reach postgres://bob:{}@db:5432/app",
+        "//bob:{}@db/app",
         "cannot reach postgres://bob:x@{}@db/app",
         "cannot reach postgres://bob:a/b?{}@db/app",
         r"cannot reach postgres:\/\/bob:{}@db\/app",
@@ -313,6 +342,14 @@ def test_queries_and_urls_never_raise_and_settle(text):
         "sent Bearer {} to host",
         "sent bearer {}",
         "the api key: {} is wrong",
+        "Login failed for user 'x' with password '{}'",
+        'new passwd "{}" is too simple',
+        "ALTER USER bob PASSWORD '{}'",
+        "PGPASSWORD  '{}'",
+        "the passphrase `{}` opens nothing",
+        "db_pwd '{}",
+        "password '\\'{}'",
+        'said: \\"no password \\"{}\\"\\"',
         "Secret key = {}",
         "API_KEY=>{}",
         r"line one\npassword={}",
@@ -374,6 +411,11 @@ def test_secrets_known_by_their_looks_go(redactor, secret, frame):
         "connect to tcp://db.host:5432 failed",
         "see http://host:8000/@bob/videos and bob@example.com",
         "Duplicate entry for key 'users.email'",
+        "Unexpected token '<' at position 0",
+        "unknown key 'video', no session 'a'",
+        "missing fields 'password' 'name'",
+        "the word passwords 'a'",
+        "see http://[::1]:8000/@bob/videos",
         "This model's maximum context: max_tokens=4096, prompt_tokens=17",
         "task-list-with-a-very-long-dashed-name",
         "expected Basic authentication",
@@ -404,13 +446,14 @@ def test_hosts_and_the_rest_of_a_message_stay_readable(redactor):
         lambda secret: f"token={secret} ",
         lambda secret: f'"token": "{secret}" ',
         lambda secret: f"Cookie: a={secret}\n",
+        lambda secret: f"password '{secret}' ",
         lambda secret: f"Bearer {secret} ",
         lambda secret: f"eyJhbGciOi{secret}.x ",
         lambda secret: f"sk-{secret} ",
         lambda secret: f"-----BEGIN PRIVATE KEY-----\n{secret}\n-----END PRIVATE KEY-----",
         lambda secret: f"AKIA{secret[:16].upper()} ",
     ],
-    ids=["url", "userinfo", "named", "json", "line", "bearer", "jwt", "key", "pem", "aws"],
+    ids="url userinfo named json line quoted bearer jwt key pem aws".split(),
 )
 @pytest.mark.parametrize("length", [16, 200, 5000])
 def test_a_secret_cut_by_the_limit_leaks_no_head(redactor, write, length):
@@ -440,6 +483,7 @@ HOSTILE = [
     *("://", "://a:", "a=", "a:", "a='", 'a="', "a=\\'", "token=", "token='", "token: ", "token=("),
     *("token=[", 'token="\\', "eyJ", "eyJaaaaaaaa.", "sk-", "Bearer ", "Basic a", "BEGIN "),
     *("-----BEGIN PRIVATE KEY", "a\ninput_value=", "password\n input_value=", "%3D", "api ", "aA"),
+    *("pwd '", "pwd ", "password \\\\'", "a '", "//a:", "://[", "://[:"),
     *("token=\\\\'", "a%", "a;", "://a@", "://a:1/", "Cookie: ", "\ud800", "é"),
 ]
 

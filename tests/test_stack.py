@@ -124,6 +124,18 @@ async def test_a_subclass_stands_in_for_a_default():
     assert [line["event"] for line in lines.lines()] == ["request_start", "request_complete"]
 
 
+async def test_the_tracker_of_a_subclass_is_that_of_the_stack():
+    class Mine(ErrorHandlingMiddleware):
+        pass
+
+    stack, tracker = MiddlewareStack(error_tracker=quiet_tracker()), quiet_tracker()
+    stack.add_middleware(Mine, error_tracker=tracker)
+    kit = stack.create_middleware_stack(broken)
+    await request(kit)
+    assert kit.tracker is stack.error_tracker is tracker
+    assert kit.get_error_stats()["total_errors"] == 1
+
+
 @pytest.mark.parametrize("app", [hello, broken], ids=["ok", "broken"])
 @pytest.mark.parametrize("place", range(4))
 async def test_a_foreign_middleware_may_stand_anywhere_among_ours(app, place):
@@ -186,6 +198,21 @@ def test_a_built_stack_does_not_change():
         stack.create_middleware_stack(hello)
 
 
+class Uncallable:
+    def __init__(self, app):
+        self.app = app
+
+
+def built_with(cls):
+    stack = quiet_stack()
+    stack.add_middleware(cls)
+    return stack.create_middleware_stack(hello)
+
+
+def with_option(cls, **options):
+    MiddlewareStack(error_tracker=quiet_tracker()).add_middleware(cls, **options)
+
+
 @pytest.mark.parametrize(
     ("wrong", "error", "words"),
     [
@@ -194,7 +221,14 @@ def test_a_built_stack_does_not_change():
         (lambda: ErrorKit(FastAPI), TypeError, "not its class"),
         (lambda: ErrorKit(lambda a, b: None), TypeError, r"scope, receive, send"),
         (lambda: ErrorKit(hello, stack=[]), TypeError, "must be a MiddlewareStack"),
-        (lambda: ErrorKit(hello, stack=quiet_stack(), debug=True), ValueError, "middlewares"),
+        (lambda: ErrorKit(Starlette), TypeError, "not its class"),
+        (lambda: ErrorKit(quiet_stack()), TypeError, r"pass it as stack=, ErrorKit\(app, stack="),
+        (lambda: ErrorKit(hello, debug="0"), TypeError, "debug must be True or False; got '0'"),
+        (
+            lambda: ErrorKit(hello, stack=quiet_stack(), debug=True),
+            ValueError,
+            r"error_tracker and request_ids to MiddlewareStack\(...\), debug and log_level to its",
+        ),
         (lambda: ErrorKit(hello, stack=quiet_stack(), tracker=quiet_tracker()), ValueError, "give"),
         (lambda: ErrorKit(hello, log_level="LOUD"), ValueError, "log_level must be DEBUG"),
         (lambda: ErrorKit(hello, tracker="tracker"), TypeError, "must be an ErrorTracker"),
@@ -203,12 +237,64 @@ def test_a_built_stack_does_not_change():
         (lambda: quiet_stack().add_middleware(hello), TypeError, "must be a class"),
         (lambda: quiet_stack().add_middleware(OURS[0]), ValueError, "added already"),
         (lambda: quiet_stack().get_performance_stats(), RuntimeError, "create_middleware_stack"),
+        (lambda: quiet_stack().status(), RuntimeError, "has not been built"),
+        (lambda: quiet_stack().flush(), RuntimeError, "has not been built"),
+        (lambda: built_with(Uncallable), TypeError, "Uncallable must make an ASGI application"),
+        (
+            lambda: with_option(OURS[0], recorder=Recorder()),
+            ValueError,
+            "give ErrorTracker.recorder",
+        ),
+        (
+            lambda: with_option(OURS[2], recorder=Recorder()),
+            ValueError,
+            "give ErrorTracker.recorder",
+        ),
+        (
+            lambda: with_option(OURS[0], request_ids=RequestIds()),
+            ValueError,
+            "give it to Middleware",
+        ),
+        (
+            lambda: with_option(OURS[2], request_ids=RequestIds()),
+            ValueError,
+            "give it to Middleware",
+        ),
+        (
+            lambda: with_option(OURS[1], error_tracker=5),
+            TypeError,
+            "must be an ErrorTracker or None",
+        ),
         (lambda: quiet_stack().create_middleware_stack(42), TypeError, "callable that takes"),
     ],
 )
 def test_a_wrong_input_is_refused_at_once_with_words_that_help(wrong, error, words):
     with pytest.raises(error, match=words):
         wrong()
+
+
+async def test_an_option_of_none_leaves_what_the_stack_shares():
+    """None is the default of each: it makes no part count or name requests for itself."""
+    stack = MiddlewareStack(
+        error_tracker=quiet_tracker(), request_ids=RequestIds(header_name="X-Trace")
+    )
+    stack.add_middleware(OURS[0], stream=LogLines(), recorder=None, request_ids=None)
+    stack.add_middleware(OURS[1], error_tracker=None, request_ids=None)
+    stack.add_middleware(OURS[2], recorder=None, request_ids=None)
+    reply = await request(stack.create_middleware_stack(broken))
+    assert reply.headers["x-trace"] and stack.get_error_stats()["total_errors"] == 1
+    assert stack.get_performance_stats()["total_requests"] == 1
+
+
+async def test_a_stack_that_a_framework_builds_tells_its_status_and_is_flushed():
+    """``app.add_middleware(ErrorKit, stack=stack)`` keeps the kit; the stack reaches it."""
+    lines = LogLines()
+    app, stack = framework(Starlette), quiet_stack(lines)
+    app.add_middleware(ErrorKit, stack=stack)
+    await request(app, path="/ok")
+    stack.flush()
+    assert len(lines.lines()) == 2
+    assert stack.status()["error_stats"]["total_requests"] == 1
 
 
 # One record, whoever nests what
@@ -504,3 +590,71 @@ def test_status_tells_the_kits_own_losses():
     losses = kit.status()["recorder"]
     assert losses.keys() >= {"lost", "sink_errors", "dropped_log_lines", "observer_errors"}
     assert set(losses.values()) == {0}
+
+
+# Secrets
+
+
+def telling_tracker(redact=()):
+    return ErrorTracker(recorder=Recorder(flush_seconds=None), redact=redact)
+
+
+def told_by(kit, lines):
+    """Everything that a stack's parts show of what they have seen."""
+    kit.flush()
+    groups = [group.as_dict() for group in kit.tracker.groups()]
+    return f"{lines.lines()} {groups} {kit.performance.metrics} {kit.status()}"
+
+
+@pytest.mark.parametrize("given_to", ["tracker", "logging", "performance", "errors"])
+@pytest.mark.parametrize("accept", [b"text/html", b"application/json"], ids=["page", "json"])
+async def test_a_name_to_redact_acts_in_every_part(given_to, accept):
+    """Whichever part of a stack is told of a secret's name, none of them shows its value."""
+
+    async def app(scope, receive, send):
+        colour = scope["query_string"].decode().partition("=")[2]
+        current().annotate(seen={"colour": colour})
+        raise ValueError(f"cannot paint with colour={colour}")
+
+    lines = LogLines()
+    options = {name: {} for name in ("logging", "performance", "errors")}
+    tracker = telling_tracker(["colour"] if given_to == "tracker" else ())
+    if given_to == "errors":
+        tracker, options["errors"]["error_tracker"] = None, telling_tracker(["colour"])
+    elif given_to != "tracker":
+        options[given_to]["redact"] = iter(["colour"])
+    stack = MiddlewareStack(error_tracker=tracker)
+    stack.add_middleware(StructuredLoggingMiddleware, stream=lines, **options["logging"])
+    stack.add_middleware(Foreign, passed=[])
+    stack.add_middleware(ErrorHandlingMiddleware, debug=True, **options["errors"])
+    stack.add_middleware(PerformanceMonitoringMiddleware, **options["performance"])
+    kit = stack.create_middleware_stack(app)
+    headers = [(b"accept", accept), (b"colour", b"hunter2")]
+    asked = {"query": b"colour=hunter2", "headers": headers}
+    await request(kit, path="/x;colour=hunter2", **asked)
+    reply = await request(kit, **asked)  # an answer names its own path
+    assert reply.status == 500 and b"[redacted]" in reply.body
+    assert b"hunter2" not in reply.body
+    told = told_by(kit, lines)
+    assert told.count("[redacted]") > 5 and "hunter2" not in told
+
+
+async def test_parts_joined_by_hand_keep_their_own_names():
+    """Who nests middlewares tells each of them; the tracker's names stay the tracker's."""
+    lines = LogLines()
+    tracker = telling_tracker(["colour"])
+    app = StructuredLoggingMiddleware(
+        ErrorHandlingMiddleware(broken, tracker), stream=lines, recorder=tracker.recorder
+    )
+    await request(app, query=b"colour=hunter2")
+    tracker.recorder.flush()
+    assert "hunter2" in str(lines.lines())
+    assert "hunter2" not in str(tracker.groups())
+
+
+@pytest.mark.parametrize("cls", [StructuredLoggingMiddleware, PerformanceMonitoringMiddleware])
+def test_a_wrong_name_to_redact_is_refused_when_the_stack_is_built(cls):
+    stack = quiet_stack() if cls is PerformanceMonitoringMiddleware else MiddlewareStack()
+    stack.add_middleware(cls, redact="colour")
+    with pytest.raises(TypeError, match="redact must be a list"):
+        stack.create_middleware_stack(hello)

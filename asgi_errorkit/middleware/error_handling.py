@@ -1,16 +1,18 @@
 """Error handling as middleware: catches, classifies, records and answers what the app raises."""
 
-import re
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from inspect import isawaitable
 from typing import Any, TypeAlias
 
-from asgi_errorkit.apps import check_type, choices_within, single_callable
+from asgi_errorkit.apps import choices_within, single_callable
 from asgi_errorkit.choices import Choices
 from asgi_errorkit.exchange import Exchange
 from asgi_errorkit.frame import frame
 from asgi_errorkit.identity import RequestIds
-from asgi_errorkit.problem import Answer, Failure, answer
+from asgi_errorkit.logs import log_unclaimed
+from asgi_errorkit.options import check_bool, check_callable, check_headers, check_type, is_header
+from asgi_errorkit.problem import NOT_TO_SET, Answer, Failure, answer
 from asgi_errorkit.tracker import ErrorTracker
 from asgi_errorkit.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -20,9 +22,8 @@ Headers: TypeAlias = Mapping[str, str] | Callable[[Scope], Mapping[str, str]]
 Responder: TypeAlias = Callable[[Exchange, Exception], Answer | Awaitable[Answer | None] | None]
 OnError: TypeAlias = Callable[[Exchange, Exception], object]
 
-# A token, RFC 9110, 5.6.2, and a field value, 5.5.
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\u0100-\U0010ffff]*")
+logger = logging.getLogger("asgi_errorkit")
+
 _STOCK = b"Internal Server Error"
 _REPEATABLE = frozenset((b"set-cookie", b"vary"))
 _OF_THE_BODY = frozenset((b"content-length", b"content-type", b"content-encoding", b"etag"))
@@ -37,7 +38,9 @@ class ErrorHandlingMiddleware:
     is told of each error; ``responder(exchange, exc)`` may return an `Answer` of its own, or None
     for the usual one; both may be async, and are counted in ``hook_errors`` when they raise.
     ``reraise`` lets an answered exception go on, for chains in which something further out wants
-    it. Once the response has started, an error is recorded and always goes on.
+    it. ``log_errors`` has each failure logged by the logger "asgi_errorkit.errors" where no
+    `StructuredLoggingMiddleware` logs it. Once the response has started, an error is recorded and
+    always goes on.
     """
 
     def __init__(
@@ -50,20 +53,24 @@ class ErrorHandlingMiddleware:
         headers: Headers | None = None,
         on_error: OnError | None = None,
         responder: Responder | None = None,
+        log_errors: bool = True,
         request_ids: RequestIds | None = None,
     ) -> None:
         check_type("error_tracker", error_tracker, ErrorTracker)
         check_type("request_ids", request_ids, RequestIds)
+        for name, flag in (("debug", debug), ("reraise", reraise), ("log_errors", log_errors)):
+            check_bool(name, flag)
         for name, hook in (("on_error", on_error), ("responder", responder)):
-            if hook is not None and not callable(hook):
-                raise TypeError(f"{name} must be a callable or None; got {hook!r}")
+            if hook is not None:
+                check_callable(name, hook, "exchange", "exc", may_be_async=True)
+        _check_extra_headers(headers)
         self.app = app
         self.error_tracker = error_tracker or ErrorTracker()
         self._answers = _Answers(
             self.error_tracker,
-            debug=bool(debug),
-            reraise=bool(reraise),
-            headers=_checked(headers),
+            debug=debug,
+            reraise=reraise,
+            headers=headers,
             on_error=on_error,
             responder=responder,
         )
@@ -75,6 +82,9 @@ class ErrorHandlingMiddleware:
             answers=self._answers,
         )
         self.error_tracker.recorder.after_fork(self.choices.ids.reset_after_fork)
+        if log_errors:
+            tracker = self.error_tracker
+            log_unclaimed(tracker.recorder, tracker.redactor, tracker.classifier)
         self._serve = frame(single_callable(app), self.choices)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
@@ -134,8 +144,8 @@ class _Answers:
             told = self._on_error(exchange, exc)
             if isawaitable(told):
                 await told
-        except Exception:  # noqa: BLE001  a hook that breaks must not break the answer
-            self.hook_errors += 1
+        except Exception as error:  # noqa: BLE001  a hook that breaks must not break the answer
+            self._count_hook_error(self._on_error, error)
 
     async def answer(
         self, exchange: Exchange, exc: Exception, scope: Scope, send: Send, held: list[Message]
@@ -163,8 +173,8 @@ class _Answers:
             if made is None:
                 return None
             return _valid(Answer(*made))
-        except Exception:  # noqa: BLE001  then the usual answer is sent
-            self.hook_errors += 1
+        except Exception as error:  # noqa: BLE001  then the usual answer is sent
+            self._count_hook_error(self._responder, error)
             return None
 
     def _usual(self, exchange: Exchange, exc: Exception, scope: Scope) -> Answer:
@@ -181,9 +191,15 @@ class _Answers:
         try:
             extra = self._headers(scope) if callable(self._headers) else self._headers
             return _encoded(extra)
-        except Exception:  # noqa: BLE001  an answer without them is better than none
-            self.hook_errors += 1
+        except Exception as error:  # noqa: BLE001  an answer without them is better than none
+            self._count_hook_error(self._headers, error)
             return []
+
+    def _count_hook_error(self, broken: object, error: Exception) -> None:
+        """Count it, and say so once: what goes wrong each time would fill the log."""
+        self.hook_errors += 1
+        if self.hook_errors == 1:
+            logger.error("%r failed; further failures are only counted", broken, exc_info=error)
 
 
 def _joined(headers: list[tuple[bytes, bytes]], held: list[Message]) -> list[tuple[bytes, bytes]]:
@@ -195,19 +211,22 @@ def _joined(headers: list[tuple[bytes, bytes]], held: list[Message]) -> list[tup
     return headers + added
 
 
-def _checked(headers: Headers | None) -> Headers | None:
-    if headers is None or callable(headers):
-        return headers
-    if not isinstance(headers, Mapping):
-        raise TypeError(
-            f"headers must be a mapping, a callable of the scope, or None; got {headers!r}"
-        )
-    _encoded(headers)
-    return headers
+def _check_extra_headers(headers: Headers | None) -> None:
+    if headers is None:
+        return
+    if callable(headers):
+        check_callable("headers", headers, "scope")
+    else:
+        _encoded(headers)
 
 
 def _valid(made: Answer) -> Answer:
     pairs = [(bytes(name), bytes(value)) for name, value in made.headers]
+    for name, value in pairs:
+        if not is_header(name.decode("latin-1"), value.decode("latin-1")):
+            raise ValueError(
+                f"a header has a name and a value on one line; got {name!r}: {value!r}"
+            )
     if not (isinstance(made.status_code, int) and 200 <= made.status_code <= 999):
         raise ValueError(f"a status code lies between 200 and 999; got {made.status_code!r}")
     if not isinstance(made.body, bytes):
@@ -216,21 +235,14 @@ def _valid(made: Answer) -> Answer:
 
 
 def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    encoded = []
-    for name, value in headers.items():
-        if not _is_header(name, value):
+    check_headers("headers", headers)
+    encoded = [
+        (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()
+    ]
+    for name, _ in encoded:
+        if name in NOT_TO_SET:
             raise ValueError(
-                "a header must be a name and a value on one line, in Latin-1; "
-                f"got {name!r}: {value!r}"
+                "headers must not describe the body or the connection, as the answer and the "
+                f"server do that; got {name.decode()!r}"
             )
-        encoded.append((name.lower().encode("latin-1"), value.encode("latin-1")))
     return encoded
-
-
-def _is_header(name: object, value: object) -> bool:
-    return (
-        isinstance(name, str)
-        and isinstance(value, str)
-        and _NAME.fullmatch(name) is not None
-        and _VALUE.fullmatch(value) is not None
-    )

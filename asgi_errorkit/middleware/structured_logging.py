@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import IO, Any
 
-from asgi_errorkit.apps import check_type, choices_within, single_callable
+from asgi_errorkit.apps import choices_within, single_callable
 from asgi_errorkit.choices import Choices
 from asgi_errorkit.classify import Classifier
 from asgi_errorkit.fields import DEFAULT_FIELDS, Field
@@ -12,6 +12,7 @@ from asgi_errorkit.frame import frame
 from asgi_errorkit.identity import RequestIds
 from asgi_errorkit.lines import LINE_FIELDS, ON_DRAIN
 from asgi_errorkit.logs import EVENTS, RequestLines, RequestLog
+from asgi_errorkit.options import check_callable, check_number, check_text, check_type, strings
 from asgi_errorkit.proxies import TrustedProxies
 from asgi_errorkit.recorder import Recorder
 from asgi_errorkit.redact import Redactor, safe_str
@@ -32,8 +33,9 @@ class StructuredLoggingMiddleware:
     ``fields``: further fields, added to or (with None) taken from the default ``user_id``,
     ``video_id`` and ``model_name``; see `asgi_errorkit.fields`. ``trusted_proxies``: addresses or
     networks whose X-Forwarded-For, Forwarded and X-User-ID are believed. ``redact``: further
-    names whose values are secret. ``traceback_seconds``: of errors of one origin, one line in so
-    many seconds tells the traceback (0: every line), all others only its group.
+    names whose values are secret; in a stack they act in every part, a middleware that is nested
+    by hand keeps its own. ``traceback_seconds``: of errors of one origin, one line in so many
+    seconds tells the traceback (0: every line), all others only its group.
     ``on_request``: gets the `RequestLog` of each ended request, off
     the request path. Raises TypeError or ValueError for an option that cannot work.
     """
@@ -58,33 +60,39 @@ class StructuredLoggingMiddleware:
     ) -> None:
         check_type("request_ids", request_ids, RequestIds)
         check_type("recorder", recorder, Recorder)
+        check_number("success_sample_rate", success_sample_rate, least=0, most=1, example=0.1)
+        check_number("traceback_seconds", traceback_seconds, least=0, example=10.0)
+        if on_request is not None:
+            check_callable("on_request", on_request, "request_log")
         self.app = app
         extract = _fields(fields)
         within = choices_within(app)
         recorder = recorder or (within.recorder if within and not within.logs else Recorder())
-        networks = _strings("trusted_proxies", trusted_proxies)
+        networks = strings("trusted_proxies", trusted_proxies)
+        self.redactor = Redactor(extra_names=strings("redact", redact))
         self.writer = _writer(stream, logger, recorder)
         self.lines = RequestLines(
             self.writer.write,
             level=_level(log_level),
             events=_events(events),
             exclude_paths=_paths(exclude_paths),
-            success_sample_rate=_rate(success_sample_rate),
+            success_sample_rate=success_sample_rate,
             extract=extract,
             proxies=TrustedProxies(networks) if networks else None,
-            redactor=Redactor(extra_names=_strings("redact", redact)),
-            traceback_seconds=_seconds("traceback_seconds", traceback_seconds),
-            on_request=_callable("on_request", on_request),
+            redactor=self.redactor,
+            traceback_seconds=traceback_seconds,
+            on_request=on_request,
         )
         self._scope_fields = [(n, f) for n, f in extract.items() if not isinstance(f, ON_DRAIN)]
-        recorder.add_log_sink(self.lines)
+        recorder.add_log_sink(self.lines, self.lines.claim)
         recorder.add_flusher(self.writer.flush)
+        recorder.add_flusher(self.lines.tell_observer)
         recorder.after_fork(self.writer.reset_after_fork)
         self.choices = Choices(
             recorder=recorder,
             classifier=within.classifier if within else Classifier(),
             ids=request_ids or (within.ids if within else RequestIds()),
-            logs=id(self.lines),
+            logs=self.lines.claim,
             collect=self._collect if self._scope_fields else None,
         )
         recorder.after_fork(self.choices.ids.reset_after_fork)
@@ -108,69 +116,65 @@ class StructuredLoggingMiddleware:
 
 def _fields(given: Mapping[str, Field | None] | None) -> dict[str, Field]:
     if given is not None and not isinstance(given, Mapping):
-        raise TypeError(f"fields must be a mapping of names to where they come from; got {given!r}")
+        raise TypeError(
+            "fields must be a mapping of names to where they come from, e.g. "
+            f'{{"tenant": FromHeader("x-tenant")}}; got {given!r:.200}'
+        )
+    for name, field in (given or {}).items():
+        _check_field(name, field)
     fields = {**DEFAULT_FIELDS, **(given or {})}
-    for name, field in fields.items():
-        if not isinstance(name, str) or not name:
-            raise TypeError(f"a field's name must be a string; got {name!r}")
-        if name in LINE_FIELDS:
-            raise ValueError(f"the field {name!r} is the kit's own; choose another name")
-        if field is not None and not isinstance(field, ON_DRAIN) and not callable(field):
-            raise TypeError(
-                f"the field {name!r} must come from FromHeader, FromPath, FromQuery, a callable of "
-                f"the scope, or None to leave it out; got {field!r}"
-            )
     return {name: field for name, field in fields.items() if field is not None}
 
 
+def _check_field(name: str, field: Field | None) -> None:
+    check_text("a field's name", name, example="tenant")
+    if not name:
+        raise ValueError("a field's name must not be empty")
+    if name in LINE_FIELDS:
+        raise ValueError(f"the field {name!r} is the kit's own; choose another name")
+    if field is None and name not in DEFAULT_FIELDS:
+        raise ValueError(
+            f"fields[{name!r}] is None, which takes away one of {', '.join(DEFAULT_FIELDS)}; "
+            "there is no other to take away"
+        )
+    if field is not None and not isinstance(field, ON_DRAIN):
+        _check_extractor(f"fields[{name!r}]", field)
+
+
+def _check_extractor(name: str, extractor: object) -> None:
+    if isinstance(extractor, type) or not callable(extractor):
+        raise TypeError(
+            f'{name} must come from FromHeader("x-tenant"), FromPath("id"), FromQuery("page"), a '
+            f"function of the scope, or None to leave it out; got {extractor!r:.200}"
+        )
+    check_callable(name, extractor, "scope")
+
+
 def _level(name: str) -> int:
-    level = logging.getLevelNamesMapping().get(name.upper()) if isinstance(name, str) else None
+    check_text("log_level", name, example="INFO")
+    level = logging.getLevelNamesMapping().get(name.upper())
     if not level:
         raise ValueError(f"log_level must be DEBUG, INFO, WARNING, ERROR or CRITICAL; got {name!r}")
     return level
 
 
-def _events(events: Collection[str]) -> Collection[str]:
-    unknown = [event for event in _strings("events", events) if event not in EVENTS]
-    if unknown:
-        raise ValueError(f"events must be among {', '.join(EVENTS)}; got {unknown[0]!r}")
+def _events(given: Collection[str]) -> list[str]:
+    events = strings("events", given)
+    for event in events:
+        if event not in EVENTS:
+            raise ValueError(f"events must be among {', '.join(EVENTS)}; got {event!r}")
     return events
 
 
-def _paths(paths: Collection[str]) -> Collection[str]:
-    for path in _strings("exclude_paths", paths):
-        if not path.startswith(("/", "*")):
+def _paths(given: Collection[str]) -> list[str]:
+    paths = strings("exclude_paths", given)
+    for path in paths:
+        if not path.startswith(("/", "*")) or "*" in path[:-1]:
             raise ValueError(
-                f"exclude_paths must begin with '/', as in '/health' or '/static/*'; got {path!r}"
+                "exclude_paths must begin with '/' and may end in a star, as in '/health' or "
+                f"'/static/*'; got {path!r}"
             )
     return paths
-
-
-def _rate(rate: float) -> float:
-    if not isinstance(rate, (int, float)) or not 0 <= rate <= 1:
-        raise ValueError(f"success_sample_rate must lie between 0 and 1; got {rate!r}")
-    return rate
-
-
-def _seconds(name: str, seconds: float) -> float:
-    if not isinstance(seconds, (int, float)) or not seconds >= 0:
-        raise ValueError(f"{name} must be a number of seconds, 0 or more; got {seconds!r}")
-    return seconds
-
-
-def _strings(name: str, given: Iterable[str]) -> list[str]:
-    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
-        raise TypeError(f"{name} must be a list of strings; got {given!r}")
-    strings = list(given)
-    if not all(isinstance(string, str) for string in strings):
-        raise TypeError(f"{name} must be a list of strings; got {strings!r}")
-    return strings
-
-
-def _callable(name: str, given: Callable[..., Any] | None) -> Callable[..., Any] | None:
-    if given is not None and not callable(given):
-        raise TypeError(f"{name} must be a callable or None; got {given!r}")
-    return given
 
 
 def _writer(
