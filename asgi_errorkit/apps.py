@@ -5,9 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 from asgi_errorkit.choices import Choices
+from asgi_errorkit.options import can_take
 from asgi_errorkit.types import ASGIApp
 
-__all__ = ["check_type", "choices_within", "single_callable"]
+__all__ = ["choices_within", "single_callable"]
 
 _DEEPEST = 50
 
@@ -20,6 +21,8 @@ def single_callable(app: Any) -> ASGIApp:
             f"got {type(app).__name__}: {app!r:.100}"
         )
     wanted = _positional_parameters(app)
+    if inspect.isclass(app) and _is_of_instances(app, wanted):
+        raise TypeError(f"app must be an application, not its class: pass {app.__name__}(...)")
     if wanted is None or wanted == 3:
         return app  # type: ignore[no-any-return]  # what it returns shows when it is called
     if wanted == 1:
@@ -27,8 +30,6 @@ def single_callable(app: Any) -> ASGIApp:
         from asgiref.compatibility import double_to_single_callable  # noqa: PLC0415
 
         return double_to_single_callable(app)  # type: ignore[no-any-return,no-untyped-call]
-    if inspect.isclass(app):
-        raise TypeError(f"app must be an application, not its class: pass {app.__name__}(...)")
     if wanted == 0:
         raise TypeError(f"app must be an application, not a factory of one: pass {_name(app)}()")
     raise TypeError(
@@ -48,14 +49,15 @@ def choices_within(app: Any) -> Choices | None:
     return None
 
 
-def check_type(name: str, given: object, wanted: type) -> None:
-    """Raise TypeError unless an optional part is of its class, or None."""
-    if given is not None and not isinstance(given, wanted):
-        raise TypeError(f"{name} must be {_article(wanted.__name__)} or None; got {given!r:.200}")
-
-
-def _article(name: str) -> str:
-    return f"an {name}" if name[0] in "AEIOU" else f"a {name}"
+def _is_of_instances(cls: type[Any], wanted: int | None) -> bool:
+    """Whether the application is what the class makes, and not the class itself."""
+    call = next((vars(each)["__call__"] for each in cls.__mro__ if "__call__" in vars(each)), None)
+    if call is None:
+        # Starlette's endpoints are made with all three and then awaited.
+        return wanted not in (None, 3)
+    if can_take(call, 4) and not can_take(call, 3):  # self, scope, receive, send
+        return True
+    return wanted not in (None, 1, 3)
 
 
 def _positional_parameters(app: Callable[..., Any]) -> int | None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Mapping
 
+from asgi_errorkit.options import check_bool, check_text, is_token, strings
 from asgi_errorkit.types import Scope
 
 __all__ = ["cors"]
@@ -12,7 +13,7 @@ __all__ = ["cors"]
 _ORIGIN = re.compile(
     r"[a-z][a-z0-9+.-]{0,31}://(?:[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::\d{1,5})?"
 )
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")  # RFC 9110, 5.6.2
+_PATTERN = r"https://[a-z]+\.example\.com"
 _DEFAULT_PORT = re.compile(r"^(http://.*):80$|^(https://.*):443$")
 
 
@@ -27,16 +28,17 @@ def cors(
 
     Give it what the app's own CORS middleware has: origins as "https://app.example.com" (scheme,
     host and port, nothing after), "*" for any, or a regular expression for the whole origin.
-    Raises ValueError for what no browser would accept, TypeError for a single string of origins.
+    Raises ValueError for what no browser would accept, TypeError for what is of a wrong type.
     """
-    origins = frozenset(map(_checked_origin, _listed("allow_origins", allow_origins)))
+    check_bool("allow_credentials", allow_credentials)
+    origins = frozenset(map(_checked_origin, strings("allow_origins", allow_origins)))
     pattern = _compiled(allow_origin_regex)
     if "*" in origins and allow_credentials:
         raise ValueError(
             'allow_origins=["*"] with allow_credentials=True is refused by every browser: '
             'name the origins, or give allow_origin_regex=r"https://.*\\.example\\.com"'
         )
-    granted = _granted(_listed("expose_headers", expose_headers), allow_credentials)
+    granted = _granted(strings("expose_headers", expose_headers), allow_credentials)
     if "*" in origins:
         anyone = {"Access-Control-Allow-Origin": "*", **granted}
         return lambda scope: anyone if _origin(scope) is not None else {}
@@ -68,10 +70,9 @@ def _origin(scope: Scope) -> str | None:
     return values[0].decode("latin-1") if len(values) == 1 else None
 
 
-def _granted(expose_headers: Iterable[str], allow_credentials: bool) -> dict[str, str]:
-    names = list(expose_headers)
+def _granted(names: list[str], allow_credentials: bool) -> dict[str, str]:
     for name in names:
-        if not isinstance(name, str) or not _TOKEN.fullmatch(name):
+        if not is_token(name):
             raise ValueError(
                 f'expose_headers must be header names, e.g. "X-Request-ID"; got {name!r}'
             )
@@ -87,7 +88,7 @@ def _checked_origin(origin: str) -> str:
     """The origin as a browser writes it: lower case, its scheme's own port left out."""
     if origin == "*":
         return origin
-    written = origin.lower() if isinstance(origin, str) else ""
+    written = origin.lower()
     if not _ORIGIN.fullmatch(written):
         raise ValueError(
             'allow_origins must be origins such as "https://app.example.com" or '
@@ -99,16 +100,11 @@ def _checked_origin(origin: str) -> str:
 def _compiled(allow_origin_regex: str | None) -> re.Pattern[str] | None:
     if allow_origin_regex is None:
         return None
+    check_text("allow_origin_regex", allow_origin_regex, example=_PATTERN)
     try:
         return re.compile(allow_origin_regex)
     except re.error as error:
         raise ValueError(
             f"allow_origin_regex must be a regular expression for a whole origin, e.g. "
-            f'r"https://[a-z]+\\.example\\.com"; got {allow_origin_regex!r}: {error}'
+            f"{_PATTERN!r}; got {allow_origin_regex!r}: {error}"
         ) from error
-
-
-def _listed(option: str, values: Iterable[str]) -> list[str]:
-    if isinstance(values, str):
-        raise TypeError(f"{option} must be a list of strings; got {values!r}, write [{values!r}]")
-    return list(values)

@@ -6,6 +6,8 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any
 
+from asgi_errorkit.options import check_headers, check_number, check_text, check_whole
+
 __all__ = [
     "POLICIES",
     "ErrorAction",
@@ -59,7 +61,7 @@ class ErrorInfo:
     """The policy for one kind of error: how bad it is and what to do about it.
 
     ``retry_delay`` is in seconds. ``status_code`` is the HTTP status a client gets; None takes
-    the status of the type. Raises ValueError when a number makes no sense.
+    the status of the type. Raises TypeError or ValueError for what makes no sense.
     """
 
     error_type: ErrorType
@@ -83,21 +85,21 @@ class ErrorInfo:
                     f"ErrorInfo.{name} must be one of {kind.__name__}, e.g. "
                     f"{next(iter(kind))}; got {getattr(self, name)!r}"
                 )
-        for name in (
-            "retry_count",
-            "max_retries",
-            "retry_delay",
-            "alert_threshold",
-            "circuit_break_threshold",
+        # No breaker opens at a threshold of 0; an alert of no errors would always be due.
+        for name, least, example in (
+            ("retry_count", 0, 0),
+            ("max_retries", 0, 3),
+            ("alert_threshold", 1, 5),
+            ("circuit_break_threshold", 0, 10),
         ):
-            if not isinstance(getattr(self, name), (int, float)) or getattr(self, name) < 0:
-                raise ValueError(
-                    f"ErrorInfo.{name} must be a number of zero or more; got {getattr(self, name)!r}"
-                )
-        if self.status_code is not None and not 400 <= self.status_code <= 599:
-            raise ValueError(
-                f"ErrorInfo.status_code must lie between 400 and 599; got {self.status_code!r}"
-            )
+            check_whole(f"ErrorInfo.{name}", getattr(self, name), least=least, example=example)
+        check_number("ErrorInfo.retry_delay", self.retry_delay, least=0, example=1.0)
+        _check_status("ErrorInfo.status_code", self.status_code)
+
+
+def _check_status(name: str, status_code: int | None) -> None:
+    if status_code is not None:
+        check_whole(name, status_code, least=400, most=599, example=503)
 
 
 def _logged(error_type: ErrorType, status_code: int) -> ErrorInfo:
@@ -185,7 +187,8 @@ class PublicError(Exception):
 
     ``detail`` is sent as it is, ``context`` with it as JSON; everything else about the exception
     stays private. ``status_code`` (400 to 599) defaults to the status of ``error_type``;
-    ``retry_after_seconds`` becomes a Retry-After header (RFC 9110, 10.2.3).
+    ``retry_after_seconds`` becomes a Retry-After header (RFC 9110, 10.2.3). Raises TypeError or
+    ValueError for what cannot be sent.
     """
 
     def __init__(
@@ -199,15 +202,19 @@ class PublicError(Exception):
         context: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(detail)
+        check_text("detail", detail, example="The queue is full.")
         if not isinstance(error_type, ErrorType):
             raise TypeError(
                 f"error_type must be an ErrorType, e.g. ErrorType.MODEL; got {error_type!r}"
             )
-        if status_code is not None and not 400 <= status_code <= 599:
-            raise ValueError(f"status_code must lie between 400 and 599; got {status_code!r}")
-        if retry_after_seconds is not None and not retry_after_seconds >= 0:
-            raise ValueError(
-                f"retry_after_seconds must be zero or more; got {retry_after_seconds!r}"
+        _check_status("status_code", status_code)
+        if retry_after_seconds is not None:
+            check_number("retry_after_seconds", retry_after_seconds, least=0, example=30)
+        if headers is not None:
+            check_headers("headers", headers)
+        if context is not None and not isinstance(context, Mapping):
+            raise TypeError(
+                f'context must be a mapping, e.g. {{"queue": 12}}; got {context!r:.200}'
             )
         self.detail = detail
         self.error_type = error_type

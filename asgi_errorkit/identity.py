@@ -4,11 +4,13 @@ import os
 import re
 from collections.abc import Callable
 
+from asgi_errorkit.options import check_bool, check_callable, check_text, is_token
+
 __all__ = ["RequestIds"]
 
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")  # a token, RFC 9110, 5.6.2
 _HARMLESS = re.compile(rb"[\x21-\x7e]{1,128}")
 _POOL = 256
+_NAME_CHARS = 64
 
 
 class RequestIds:
@@ -16,7 +18,8 @@ class RequestIds:
 
     An inbound id is kept when it is 1 to 128 visible ASCII characters and ``validator`` (given the
     id) agrees; else ``generator`` makes one: by default 32 random hex digits.
-    ``trust_inbound=False`` always makes a new one. Raises ValueError for a bad header name.
+    ``trust_inbound=False`` always makes a new one. Raises TypeError or ValueError for
+    an option that cannot work.
     """
 
     def __init__(
@@ -27,13 +30,16 @@ class RequestIds:
         validator: Callable[[str], bool] | None = None,
         trust_inbound: bool = True,
     ) -> None:
-        if not isinstance(header_name, str) or not _NAME.fullmatch(header_name):
+        check_text("header_name", header_name, example="X-Request-ID")
+        if not is_token(header_name) or len(header_name) > _NAME_CHARS:
             raise ValueError(
                 f"header_name must be an HTTP header name such as 'X-Request-ID'; got {header_name!r}"
             )
-        for name, option in (("generator", generator), ("validator", validator)):
-            if option is not None and not callable(option):
-                raise TypeError(f"{name} must be a callable or None; got {option!r}")
+        if generator is not None:
+            check_callable("generator", generator)
+        if validator is not None:
+            check_callable("validator", validator, "request_id")
+        check_bool("trust_inbound", trust_inbound)
         self.header = header_name.lower().encode("ascii")
         self.trust_inbound = trust_inbound
         self._validator = validator

@@ -1,13 +1,15 @@
 """What a client is told of a failure: a problem document (RFC 9457), or a page for a browser."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from decimal import Decimal
 from html import escape
 from http import HTTPStatus
 from itertools import islice
 from math import ceil
+from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
@@ -16,7 +18,8 @@ import orjson
 
 from asgi_errorkit.errors import POLICIES, ErrorInfo, ErrorType, PublicError
 from asgi_errorkit.fingerprint import format_text, snapshot
-from asgi_errorkit.redact import Redactor, safe_str
+from asgi_errorkit.options import is_header
+from asgi_errorkit.redact import MAX_VALUES, Redactor, safe_str
 from asgi_errorkit.types import Scope
 
 __all__ = ["Answer", "Failure", "answer"]
@@ -232,12 +235,41 @@ def _public_context(context: Any, redactor: Redactor) -> dict[str, Any]:
     """The context of a PublicError as JSON; what is none of it is made so, or left out."""
     if context is None:
         return {}
-    for plain in (dict, redactor.mapping):
+    for plain in (dict, lambda given: redactor.mapping(_bounded(given, iter(range(MAX_VALUES))))):
         with suppress(Exception):  # cycles, surrogates, huge numbers, mappings that raise
-            encoded = orjson.dumps(plain(context), default=safe_str, option=orjson.OPT_NON_STR_KEYS)
+            encoded = orjson.dumps(plain(context), default=_public_value, option=_OF_CONTEXT)
             if len(encoded) <= CONTEXT_BYTES:
                 return dict(orjson.loads(encoded))
     return {}
+
+
+_OF_CONTEXT: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
+
+
+def _public_value(value: Any) -> Any:
+    """What is told of a value that is no JSON: of an object its class alone, not what it holds."""
+    kind = type(value)
+    if issubclass(kind, set | frozenset):
+        return list(value)
+    if issubclass(kind, Decimal | PurePath | bytes | bytearray):
+        return safe_str(value)
+    return kind.__name__
+
+
+def _bounded(value: Any, budget: Iterator[int], depth: int = 6) -> Any:
+    """A copy of so many values, so deep; what is no JSON is as `_public_value` tells it."""
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if not isinstance(value, Mapping | list | tuple | set | frozenset):
+        return orjson.loads(orjson.dumps(value, default=_public_value, option=_OF_CONTEXT))
+    if not depth:
+        return "..."
+    if isinstance(value, Mapping):
+        return {
+            _bounded(key, budget, 0): _bounded(item, budget, depth - 1)
+            for _, (key, item) in zip(budget, value.items(), strict=False)
+        }
+    return [_bounded(item, budget, depth - 1) for _, item in zip(budget, value, strict=False)]
 
 
 def _reference(path: str) -> str:
@@ -246,12 +278,10 @@ def _reference(path: str) -> str:
     return f"/%2F{reference[2:]}" if reference.startswith("//") else reference
 
 
-# RFC 9110, 5.1 and 5.5; a value cannot end its line.
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]{0,4096}")
 _MAX_HEADERS = 32
+_NAME_CHARS, _VALUE_CHARS = 128, 4096
 # What describes the body, which is ours, and the connection, which is the server's.
-_NOT_TO_SET = frozenset(
+NOT_TO_SET = frozenset(
     b"connection content-encoding content-length content-range content-security-policy "
     b"content-type keep-alive te trailer transfer-encoding x-content-type-options".split()
 )
@@ -281,9 +311,12 @@ def _valid_headers(headers: Any) -> dict[bytes, bytes]:
     sendable = {
         name.lower().encode(): value.encode("latin-1")
         for name, value in pairs
-        if type(name) is type(value) is str and _NAME.fullmatch(name) and _VALUE.fullmatch(value)
+        if type(name) is type(value) is str
+        and len(name) <= _NAME_CHARS
+        and len(value) <= _VALUE_CHARS
+        and is_header(name, value)
     }
-    return {name: value for name, value in sendable.items() if name not in _NOT_TO_SET}
+    return {name: value for name, value in sendable.items() if name not in NOT_TO_SET}
 
 
 def _retry_after_seconds(failure: Failure, told: _Told) -> int | None:

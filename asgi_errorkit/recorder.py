@@ -374,23 +374,30 @@ def _check_capacity(ring_capacity: int) -> None:
 def _publisher(recorder: Recorder) -> Callable[[State], None]:
     """What stores an exchange as it is now as a record; every 64th call drains them all.
 
-    A closure, as `_finisher`'s: each look at an attribute of the recorder would cost 10 ns.
+    A closure, as `_finisher`'s: each look at an attribute of the recorder would cost 10 ns. It
+    does not keep the recorder alive, which lasts as long as somebody else uses it.
     """
-    local, take_seat, drain = recorder._local, recorder._take_seat, recorder._drain_inline  # noqa: SLF001
-    last = BATCH - 1
+    local, last, recorder_ref = recorder._local, BATCH - 1, weakref.ref(recorder)  # noqa: SLF001
 
     def publish(state: State) -> None:
         try:
             ring = local.ring
         except AttributeError:
-            ring = take_seat()
+            ring = _owner(recorder_ref)._take_seat()  # noqa: SLF001
         stamp = ring.claim()
         state[STAMP] = stamp
         ring.slots[stamp & ring.mask] = tuple(state)
         if stamp & last == last:
-            drain()
+            _owner(recorder_ref)._drain_inline()  # noqa: SLF001
 
     return publish
+
+
+def _owner(recorder_ref: "weakref.ref[Recorder]") -> Recorder:
+    recorder = recorder_ref()
+    if recorder is None:
+        raise RuntimeError("an exchange was published after its recorder had gone")
+    return recorder
 
 
 def _finisher(recorder: Recorder) -> Callable[[State], None]:

@@ -1,14 +1,18 @@
 """For tests: a clock that is set by hand, a raw ASGI client, and captured log lines."""
 
 import io
+import sys
 from collections.abc import Iterable
 from typing import Any
 
 import orjson
 
+from asgi_errorkit.response import FILE_BODIES
 from asgi_errorkit.types import ASGIApp, Message, Scope
 
 __all__ = ["HandClock", "LogLines", "Reply", "request", "session"]
+
+_BODIES = FILE_BODIES | {"http.response.body"}
 
 
 class HandClock:
@@ -63,9 +67,7 @@ class Reply:
 
     @property
     def complete(self) -> bool:
-        return any(
-            m["type"] == "http.response.body" and not m.get("more_body") for m in self.messages
-        )
+        return any(map(_completes, self.messages))
 
     def json(self) -> Any:
         return orjson.loads(self.body)
@@ -106,11 +108,13 @@ async def request(
     query: bytes = b"",
     headers: Iterable[tuple[bytes, bytes]] = (),
     body: bytes | Iterable[bytes] = b"",
+    leaves: bool = False,
     **more: Any,
 ) -> Reply:
     """Send one http request to the app as a server would; what it raises is in ``raised``.
 
-    After its body the client leaves: the next receive gives ``http.disconnect``.
+    The client stays until the response is complete: only then does a receive after the body give
+    ``http.disconnect``, under asyncio and trio alike. One that ``leaves`` is gone after its body.
     """
     pieces = [body] if isinstance(body, bytes) else list(body)
     events: list[Message] = [
@@ -121,6 +125,7 @@ async def request(
         app,
         http_scope(method, path, query=query, headers=headers, **more),
         [*events, {"type": "http.disconnect"}],
+        leaves=leaves,
     )
 
 
@@ -144,17 +149,61 @@ async def session(
     return await _run(app, scope, [*events, {"type": "websocket.disconnect", "code": code}])
 
 
-async def _run(app: ASGIApp, scope: Scope, events: list[Message]) -> Reply:
+async def _run(app: ASGIApp, scope: Scope, events: list[Message], *, leaves: bool = True) -> Reply:
     reply = Reply()
+    over = _Moment()
+    if leaves:
+        over.come()
 
     async def receive() -> Message:
-        return events.pop(0) if len(events) > 1 else events[0]
+        if len(events) > 1:
+            return events.pop(0)
+        await over.wait()
+        return events[0]
 
     async def send(message: Message) -> None:
         reply.messages.append(message)
+        if _completes(message):
+            over.come()
 
     try:
         reply.returned = await app(scope, receive, send)
     except BaseException as raised:  # noqa: BLE001  the test looks at it
         reply.raised = raised
+    over.come()  # a server closes behind an app that has ended, and tasks of it may still wait
     return reply
+
+
+def _completes(message: Message) -> bool:
+    return message.get("type") in _BODIES and not message.get("more_body")
+
+
+class _Moment:
+    """Comes once; whoever waits for it sleeps. Belongs to the loop that first waits."""
+
+    __slots__ = ("_event", "has_come")
+
+    def __init__(self) -> None:
+        self.has_come = False
+        self._event: Any = None  # made by the first who has to wait: many a test runs no loop
+
+    def come(self) -> None:
+        self.has_come = True
+        if self._event is not None:
+            self._event.set()
+
+    async def wait(self) -> None:
+        if self.has_come:
+            return
+        if self._event is None:
+            self._event = _event()
+        await self._event.wait()
+
+
+def _event() -> Any:
+    """An event of the library, trio or asyncio, that runs this task; neither is ever imported."""
+    trio = sys.modules.get("trio")
+    # Asked first, for a guest of asyncio's loop is a trio task in which asyncio's loop runs too.
+    if trio is not None and trio.lowlevel.in_trio_task():
+        return trio.Event()
+    return sys.modules["asyncio"].Event()

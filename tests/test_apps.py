@@ -3,7 +3,12 @@
 from functools import partial
 from typing import Any
 
+import falcon.asgi
 import pytest
+from fastapi import FastAPI
+from litestar import Litestar
+from quart import Quart
+from starlette.applications import Starlette
 
 from asgi_errorkit import ErrorKit
 from asgi_errorkit.apps import choices_within, single_callable
@@ -76,6 +81,41 @@ async def test_every_shape_of_app_is_served(app: Any) -> None:
     assert (reply.status, reply.body, reply.raised) == (200, b"hello", None)
 
 
+class Endpoint:
+    """Made with all three and then awaited, as Starlette's endpoints are."""
+
+    def __init__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.sent = function(scope, receive, send)
+
+    def __await__(self) -> Any:
+        return self.sent.__await__()
+
+
+class DoubleStarred(DoubleClass):
+    async def __call__(self, *both: Any) -> None:
+        await super().__call__(*both)
+
+
+@pytest.mark.parametrize("app", [Endpoint, DoubleStarred])
+async def test_a_class_that_is_itself_an_application_is_served(app: Any) -> None:
+    reply = await request(ErrorKit(app))
+    assert (reply.status, reply.body, reply.raised) == (200, b"hello", None)
+
+
+class NeedsOne:
+    def __init__(self, name: str) -> None: ...
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
+
+
+class MayTakeThree(NeedsOne):
+    def __init__(self, a: int = 1, b: int = 2, c: int = 3) -> None: ...
+
+
+class CannotBeCalled:
+    def __init__(self, name: str) -> None: ...
+
+
 class NeedsNothing:
     def __init__(self) -> None: ...
 
@@ -92,6 +132,14 @@ def factory() -> Any:
         (None, "app must be an ASGI application, a callable that takes"),
         ("mypkg.main:app", "app must be an ASGI application"),
         (NeedsNothing, r"not its class: pass NeedsNothing\(...\)"),
+        (NeedsOne, r"not its class: pass NeedsOne\(...\)"),
+        (MayTakeThree, r"not its class: pass MayTakeThree\(...\)"),
+        (CannotBeCalled, r"not its class: pass CannotBeCalled\(...\)"),
+        (Starlette, r"not its class: pass Starlette\(...\)"),
+        (FastAPI, r"not its class: pass FastAPI\(...\)"),
+        (Quart, r"not its class: pass Quart\(...\)"),
+        (Litestar, r"not its class: pass Litestar\(...\)"),
+        (falcon.asgi.App, r"not its class: pass App\(...\)"),
         (factory, r"not a factory of one: pass factory\(\)"),
         (lambda a, b: None, "takes 2 positional arguments"),
     ],

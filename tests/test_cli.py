@@ -39,6 +39,18 @@ def broken():
 def typo():
     return len(42)
 
+class Instance:
+    async def __call__(self, scope, receive, send):
+        await app(scope, receive, send)
+
+instance = Instance()
+
+def older(scope):
+    raise RuntimeError("never called")
+
+def choosy(first=1, second=2, third=3):
+    return app
+
 class Unmade:
     async def __call__(self, scope, receive, send):
         pass
@@ -92,13 +104,21 @@ def run(*arguments, **more):
 
 
 class Served:
-    """The command while it serves; a context manager that ends it and all its workers."""
+    """The command while it serves; a context manager that ends it and all its workers.
 
-    def __init__(self, line, folder):
+    ``variables`` are added to its environment.
+    """
+
+    def __init__(self, line, folder, **variables):
         self._said, self._log = folder / "said", folder / "log"
         with self._said.open("wb") as said, self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                line, cwd=folder, stdout=log, stderr=said, start_new_session=True
+                line,
+                cwd=folder,
+                stdout=log,
+                stderr=said,
+                start_new_session=True,
+                env={**os.environ, **variables},
             )
 
     def __enter__(self):
@@ -191,8 +211,10 @@ def test_the_access_log_comes_when_it_is_asked_for(folder):
         served._until(lambda: '"GET /seen HTTP/1.1" 200' in served.log())
 
 
-def test_a_factory_is_called(folder):
-    with Served(command("serve", "anybodys:make", "--factory", "--port", "0"), folder) as served:
+@pytest.mark.parametrize("name", ["make", "choosy"])
+def test_a_factory_is_called(folder, name):
+    """Also one that would take as many arguments as an app."""
+    with Served(command("serve", f"anybodys:{name}", "--factory", "--port", "0"), folder) as served:
         assert served.get()[0] == 200
 
 
@@ -231,13 +253,124 @@ def test_the_kits_own_options_reach_it(folder):
         assert events == ["request_error"]
 
 
+FROM_THE_ENVIRONMENT = {"UVICORN_APP": "anybodys:make", "UVICORN_PORT": "0", "UVICORN_FACTORY": "1"}
+
+
+def test_uvicorns_environment_variables_are_its_options(folder):
+    """As its own command has it; the access log among them."""
+    variables = {**FROM_THE_ENVIRONMENT, "UVICORN_ACCESS_LOG": "1"}
+    with Served(command("serve"), folder, **variables) as served:
+        served.get("/seen")
+        served._until(lambda: '"GET /seen HTTP/1.1" 200' in served.log())
+
+
+def test_an_option_that_is_given_outdoes_its_environment_variable(folder):
+    code, _, said = run(
+        "serve", "anybodys:app", "--port", "no", cwd=folder, env={**os.environ, "UVICORN_PORT": "0"}
+    )
+    assert code == 2
+    assert "'no'" in said
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_our_own_environment_variables_reach_every_worker(folder, workers):
+    """The log level in any case of letters; what is given as an option outdoes them."""
+    line = command("serve", "anybodys:app", "--port", "0", "--workers", workers)
+    variables = {"ASGI_ERRORKIT_DEBUG": "1", "ASGI_ERRORKIT_LOG_LEVEL": "ERROR"}
+    with Served(line, folder, **variables) as served:
+        _, headers, body = served.get("/fail")
+        assert b"broken in the app" in body
+        served.lines(headers["x-request-id"])
+        assert [orjson.loads(line)["event"] for line in served.log().splitlines()] == [
+            "request_error"
+        ]
+    with Served([*line, "--errorkit-log-level", "info"], folder, **variables) as served:
+        assert len(served.lines(served.get()[1]["x-request-id"])) == 2
+
+
+@pytest.mark.parametrize("off", ["0", "false", ""])
+def test_debug_that_the_environment_turns_off_is_off(folder, off):
+    line = command("serve", "anybodys:app", "--port", "0", "--workers", "2")
+    with Served(line, folder, ASGI_ERRORKIT_DEBUG=off) as served:
+        assert b"broken in the app" not in served.get("/fail")[2]
+        assert "warning" not in served.said()
+
+
+def test_debug_is_no_option_of_uvicorns(folder):
+    """Nor does an option reach a command that the app itself starts."""
+    text = "import os\nprint([n for n in os.environ if 'DEBUG' in n or 'LEVEL' in n])\napp = 1\n"
+    (folder / "telling.py").write_text(text)
+    variables = {n: v for n, v in os.environ.items() if "DEBUG" not in n and "LEVEL" not in n}
+    variables["UVICORN_ERRORKIT_DEBUG"] = "1"
+    _, out, said = run("serve", "telling:app", "--port", "0", cwd=folder, env=variables)
+    assert out == "['UVICORN_ERRORKIT_DEBUG']\n"
+    assert "tracebacks" not in said
+    del variables["UVICORN_ERRORKIT_DEBUG"]
+    _, out, said = run(
+        "serve", "telling:app", "--port", "0", "--errorkit-debug", cwd=folder, env=variables
+    )
+    assert out == "[]\n"
+
+
+@pytest.mark.parametrize("more", [[], ["--workers", "2"]], ids=["alone", "workers"])
+def test_debug_is_warned_of_once(folder, more):
+    """In one line on standard error, before anything is served."""
+    line = command("serve", "anybodys:app", "--port", "0", "--errorkit-debug", *more)
+    with Served(line, folder) as served:
+        first, *others = served.said().splitlines()
+        assert first.startswith("asgi-errorkit: warning: ")
+        assert "tracebacks" in first
+        assert not any("asgi-errorkit" in line for line in others)
+
+
+LIFESPAN = """
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        for step in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{step}.complete"})
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body"})
+"""
+
+
+ENDINGS = {
+    "without-lifespan": (["anybodys:app"], -signal.SIGTERM),
+    "with-lifespan": (["lifelong:app"], -signal.SIGTERM),
+    "workers": (["anybodys:app", "--workers", "2"], 0),
+    "reload": (["anybodys:app", "--reload"], 0),
+}
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+def test_who_is_told_to_end_leaves_nothing_behind(folder, name):
+    """No temporary file, and in one process no line of the log untold; it ends as it always did."""
+    arguments, code = ENDINGS[name]
+    (folder / "lifelong.py").write_text(LIFESPAN)
+    temporary = folder / "temporary"
+    temporary.mkdir()
+    with Served(
+        command("serve", *arguments, "--port", "0"), folder, TMPDIR=str(temporary)
+    ) as served:
+        request_id = served.get()[1]["x-request-id"]
+        served.process.send_signal(signal.SIGTERM)
+        assert served.process.wait(DEADLINE_SECONDS) == code
+        assert list(temporary.iterdir()) == []
+        if code:
+            assert served.lines(request_id)[-1]["event"] == "request_complete"
+
+
 NO_APP = {
     "no-such-module": (["nowhere:app"], "nowhere"),
     "no-such-attribute": (["anybodys:missing"], "missing"),
     "not-an-app": (["anybodys:number"], "anybodys:number"),
     "class": (["anybodys:Unmade"], "class"),
     "factory-unasked": (["anybodys:make"], "--factory"),
-    "app-as-factory": (["anybodys:app", "--factory"], "anybodys:app"),
+    "app-as-factory": (["anybodys:app", "--factory"], "anybodys:app: it is an app"),
+    "instance-as-factory": (["anybodys:instance", "--factory"], "leave --factory out"),
+    "older-app-as-factory": (["anybodys:older", "--factory"], "leave --factory out"),
+    "number-as-factory": (["anybodys:number", "--factory"], "not callable"),
     "factory-with-needs": (["anybodys:needy", "--factory"], "settings"),
 }
 
@@ -256,9 +389,16 @@ def test_what_cannot_be_served_is_told_in_one_line(folder, name):
 
 @pytest.mark.parametrize("target", ["nowhere:app", "anybodys:make"])
 def test_workers_that_cannot_start_end_the_command(folder, target):
-    """It does not start them over and over."""
-    code, _, said = run("serve", target, "--port", "0", "--workers", "2", cwd=folder)
+    """It does not start them over and over, and leaves no temporary file behind."""
+    temporary = folder / "temporary"
+    temporary.mkdir()
+    code, _, said = run(
+        *("serve", target, "--port", "0", "--workers", "2"),
+        cwd=folder,
+        env={**os.environ, "TMPDIR": str(temporary)},
+    )
     assert code != 0
+    assert list(temporary.iterdir()) == []
     assert "Traceback" not in said
     assert 1 <= said.count("asgi-errorkit: ") <= 2
 
@@ -269,7 +409,11 @@ BAD_ARGUMENTS = {
     "empty-attribute": (["anybodys:"], "MODULE:APP"),
     "empty-module": ([":app"], "MODULE:APP"),
     "unknown-option": (["anybodys:app", "--colour", "blue"], "--colour"),
+    "file": (["anybodys.py:app"], "drop '.py'"),
+    "file-in-folder": (["./mypkg/anybodys.py:app"], "dots for slashes"),
     "bad-port": (["anybodys:app", "--port", "many"], "many"),
+    "port-too-high": (["anybodys:app", "--port", "99999"], "99999"),
+    "port-too-low": (["anybodys:app", "--port", "-1"], "-1"),
     "bad-level": (["anybodys:app", "--errorkit-log-level", "loud"], "loud"),
     "two-apps": (["anybodys:app", "anybodys:make"], "anybodys:make"),
 }
@@ -277,13 +421,23 @@ BAD_ARGUMENTS = {
 
 @pytest.mark.parametrize("name", BAD_ARGUMENTS)
 def test_arguments_that_make_no_sense_are_refused(folder, name):
-    """With exit code 2, the trouble in the last line, and without a traceback."""
+    """With exit code 2 and one line that names the trouble and where to read more."""
     arguments, word = BAD_ARGUMENTS[name]
     code, out, said = run("serve", *arguments, cwd=folder)
     assert code == 2
     assert out == ""
-    assert "Traceback" not in said
-    assert word.lower() in said.splitlines()[-1].lower()
+    assert len(said.splitlines()) == 1
+    assert said.startswith("asgi-errorkit: ")
+    assert word.lower() in said.lower()
+    assert "serve --help" in said
+
+
+def test_a_variable_that_makes_no_sense_is_refused_as_an_option_is(folder):
+    variables = {**os.environ, "UVICORN_PORT": "99999"}
+    code, _, said = run("serve", "anybodys:app", cwd=folder, env=variables)
+    assert code == 2
+    assert len(said.splitlines()) == 1
+    assert "--port" in said and "99999" in said
 
 
 OWN_ERRORS = {
@@ -311,6 +465,25 @@ def test_help_lists_uvicorns_options_and_ours():
         assert option in out
     for option in ("--errorkit-debug", "--errorkit-log-level"):
         assert option in out
+    for variable in ("ASGI_ERRORKIT_DEBUG", "ASGI_ERRORKIT_LOG_LEVEL"):
+        assert variable in out
+
+
+def test_help_tells_why_there_is_no_access_log():
+    """Beside its option, however the lines are broken."""
+    words = " ".join(run("serve", "--help")[1].split())
+    assert "access log. Off by default: the kit logs every request." in words
+
+
+def test_uvicorns_own_command_stays_as_it_is():
+    code = """
+from asgi_errorkit.cli import main
+main(["serve", "--help"])
+from uvicorn.main import main
+print({option.name: option.default for option in main.params}["access_log"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("\nTrue\n")
 
 
 def test_help_names_the_commands():

@@ -28,8 +28,6 @@ class TestWhatCannotBeMeant:
             "https://user@app.example.com",
             "null",
             "",
-            b"https://app.example.com",
-            None,
         ],
     )
     def test_refuses_what_is_no_origin(self, origin):
@@ -47,11 +45,28 @@ class TestWhatCannotBeMeant:
         with pytest.raises(TypeError, match=r"write \['https://app.example.com'\]"):
             cors(allow_origins=APP)
 
+    @pytest.mark.parametrize("option", ["allow_origins", "expose_headers"])
+    @pytest.mark.parametrize("wrong", [[b"https://app.example.com"], [None], [7], 7, b"a"])
+    def test_refuses_what_is_no_list_of_strings(self, option, wrong):
+        with pytest.raises(TypeError, match=f"{option} must be a list of strings"):
+            cors(**{option: wrong})
+
+    @pytest.mark.parametrize("wrong", [5, b"https://.*", ["https://.*"]])
+    def test_refuses_what_is_no_pattern(self, wrong):
+        with pytest.raises(TypeError, match=r"allow_origin_regex must be a string, e\.g\. 'https"):
+            cors(allow_origin_regex=wrong)
+
+    @pytest.mark.parametrize("wrong", ["0", "false", 1, None])
+    def test_refuses_credentials_that_are_neither_true_nor_false(self, wrong):
+        """The "0" of an environment variable must not allow them."""
+        with pytest.raises(TypeError, match="allow_credentials must be True or False; got"):
+            cors(allow_origins=[APP], allow_credentials=wrong)
+
     def test_refuses_a_broken_pattern(self):
         with pytest.raises(ValueError, match="allow_origin_regex must be a regular expression"):
             cors(allow_origin_regex="https://(")
 
-    @pytest.mark.parametrize("name", ["X Request", "", "X-Id\r\nSet-Cookie: a=b", "é", 7])
+    @pytest.mark.parametrize("name", ["X Request", "", "X-Id\r\nSet-Cookie: a=b", "é"])
     def test_refuses_what_is_no_header_name(self, name):
         with pytest.raises(ValueError, match="expose_headers must be header names"):
             cors(allow_origins=[APP], expose_headers=[name])

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import itertools
 import os
 import re
 import signal
@@ -14,6 +15,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,9 +25,10 @@ from asgi_errorkit.demo.app import create_app
 from asgi_errorkit.demo.checks import SECRET, Log, Seen, checks, read_log
 from asgi_errorkit.demo.kinds import KINDS, plan
 from asgi_errorkit.demo.ledger import Ledger, Sent
-from asgi_errorkit.demo.report import report, table
+from asgi_errorkit.demo.report import report
 from asgi_errorkit.demo.run import main, observe
 from asgi_errorkit.demo.server import HOST, Server, ServerError
+from asgi_errorkit.demo.tables import pretty, section, table
 from asgi_errorkit.demo.video import MOST_PIXELS, Film, gif, look_at
 from asgi_errorkit.testing import request
 
@@ -284,8 +287,113 @@ def test_the_report_has_a_mark_for_each_check_in_any_encoding(
 
 
 def test_the_report_tells_where_errors_come_from(observed: tuple[Ledger, Seen]) -> None:
+    """Each group under its route, all of one route together."""
+    under = _sections(observed)["Errors that escaped the app, grouped by where they come from"]
+    routes = [line.strip() for line in under if re.match(r"  [A-Z]+ /", line)]
+    assert len(set(routes)) == len(routes)
+    place = under.index("  GET /videos/{video_id}")
+    of_route = itertools.takewhile(lambda line: line.startswith("   "), under[place + 1 :])
+    assert any(re.search(r"database +OperationalError +trouble\.py:\d+$", li) for li in of_route)
+
+
+def _sections(observed: tuple[Ledger, Seen]) -> dict[str, list[str]]:
+    """The lines of the report under each title, with the rule."""
     text = report(*observed, checks(*observed), encoding="utf-8")
-    assert re.search(r"database +OperationalError +trouble\.py:\d+ +GET /videos/\{video_id\}", text)
+    parts = [part.splitlines() for part in text.strip().split("\n\n")]
+    return {title: under for title, *under in parts}
+
+
+def test_no_table_is_wider_than_its_rule(observed: tuple[Ledger, Seen]) -> None:
+    """Nor than a terminal of 80 columns; only what is shown as JSON may be wider, up to 100."""
+    sections = _sections(observed)
+    *ruled, _verdict = sections.items()
+    for title, (rule, *lines) in ruled:
+        shown = lines[0] == "  {"
+        assert re.fullmatch(r"-{78,100}" if shown else r"-{78}", rule), title
+        assert max(map(len, lines)) <= len(rule), title
+
+
+def test_a_rule_grows_with_what_is_under_it() -> None:
+    assert list(section("Long", ["x" * 90])) == ["", "Long", "-" * 90, "x" * 90]
+    assert list(section("Nothing", [])) == ["", "Nothing", "-" * 78]
+
+
+def test_totals_that_differ_are_explained(observed: tuple[Ledger, Seen]) -> None:
+    """Where the looks come in, what the groups leave out, and why more sessions close than open."""
+    ledger, seen = observed
+    sections = _sections(observed)
+    assert (
+        "  60 were asked for; the looks of this report at the app are requests too."
+        in (sections["Sent"])
+    )
+    first = f"  The statistics know the first {seen.looked_after}, the log knows all."
+    assert first in sections["Sent"]
+    total = sum(seen.status["error_stats"]["errors_by_type"].values())
+    grouped = sum(group["count"] for group in seen.groups)
+    assert total > grouped
+    errors = "\n".join(sections["Errors by type"])
+    assert f"{total} in all: {grouped} escaped the app and are grouped below" in errors
+    events = ledger.events()
+    refused = events["websocket_close"] - events["websocket_open"]
+    assert (
+        f"  {refused} sessions were refused: closed, and never opened."
+        in (sections["Lines of the request log"])
+    )
+
+
+def test_sessions_that_were_all_opened_need_no_explanation(observed: tuple[Ledger, Seen]) -> None:
+    ledger, seen = copy.deepcopy(observed)
+    seen.log.lines[:] = [line for line in seen.log.lines if line["event"] != "websocket_close"]
+    assert "refused" not in "\n".join(_sections((ledger, seen))["Lines of the request log"])
+
+
+def test_every_row_of_durations_has_a_greatest(observed: tuple[Ledger, Seen]) -> None:
+    """No less than the 99th of a hundred, for the first byte too."""
+    _, _, *rows = _sections(observed)["Durations of the requests, in milliseconds"]
+    assert len(rows) == 3
+    for row in rows:
+        *_, p99, greatest = row.split()
+        assert float(greatest) >= float(p99) > 0
+
+
+def test_a_log_that_tells_no_durations_leaves_the_cell_blank(
+    observed: tuple[Ledger, Seen],
+) -> None:
+    ledger, seen = copy.deepcopy(observed)
+    seen.log.lines.clear()
+    *_, row = _sections((ledger, seen))["Durations of the requests, in milliseconds"]
+    assert re.fullmatch(r"  the kit, to the first byte( +\d+\.\d){4}", row)
+
+
+def test_one_failure_is_shown_as_it_was_logged_and_answered(
+    observed: tuple[Ledger, Seen],
+) -> None:
+    """Of the same request, as JSON; the answer is what the client got."""
+    ledger, _ = observed
+    sections = _sections(observed)
+    answer = orjson.loads("".join(sections["What its client was answered"][1:]))
+    sent = next(sent for sent in ledger.entries if sent.request_id == answer["request_id"])
+    assert (sent.outcome, orjson.loads(sent.answer)) == ("server_error", answer)
+    line = sections["One line of the request log"]
+    assert f'    "request_id": "{sent.request_id}",' in line
+    assert '    "event": "request_error",' in line
+    assert any(re.match(r'    "traceback": "Traceback .+ \.\.\. .+"$', text) for text in line)
+
+
+def test_without_an_error_a_line_of_the_log_is_shown_alone(observed: tuple[Ledger, Seen]) -> None:
+    ledger, seen = copy.deepcopy(observed)
+    ledger.entries[:] = [sent for sent in ledger.entries if not sent.answer]
+    sections = _sections((ledger, seen))
+    assert "One line of the request log" in sections
+    assert "What its client was answered" not in sections
+
+
+def test_of_a_long_line_the_middle_is_left_out() -> None:
+    first, short, long, last = pretty({"short": "ü", "long": "a" * 100 + "b" * 100})
+    assert (first, last) == ("  {", "  }")
+    assert short == '    "short": "\\u00fc",'
+    assert re.fullmatch(r'    "long": "a+ \.\.\. b+"', long)
+    assert len(long) == 100
 
 
 def test_a_table_aligns_text_to_the_left_and_numbers_to_the_right() -> None:
@@ -295,6 +403,10 @@ def test_a_table_aligns_text_to_the_left_and_numbers_to_the_right() -> None:
         "  bbbbb  2,000",
     ]
     assert table(("what", "n"), []) == ["  what  n"]
+
+
+def test_a_cell_that_is_none_is_blank_among_numbers() -> None:
+    assert table(("what", "n"), [("a", 1.0), ("b", None)]) == ["  what    n", "  a     1.0", "  b"]
 
 
 # The command
@@ -307,6 +419,7 @@ def test_the_command_ends_with_0_when_all_agrees(capsys: pytest.CaptureFixture[s
         assert re.search(rf"^{title}", told, re.MULTILINE)
     assert "agree, exactly" in told
     assert "asgi-errorkit serve" in told
+    assert "asgi-errorkit demo --keep" in told
 
 
 @pytest.fixture
@@ -353,11 +466,22 @@ def test_a_port_that_is_taken_is_told(capsys: pytest.CaptureFixture[str]) -> Non
     assert f"port {port} cannot be had" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("wrong", [["--requests", "0"], ["--requests", "x"], ["--port", "70000"]])
-def test_an_option_that_makes_no_sense_is_refused(wrong: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (["--requests", "0"], "must lie between 1 and 20000; got 0"),
+        (["--requests", "x"], "argument --requests: invalid number value: 'x'"),
+        (["--port", "70000"], "must lie between 0 and 65535; got 70000"),
+        (["--port", "x"], "argument --port: invalid number value: 'x'"),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_refused(
+    wrong: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as leaving:
         main(wrong)
     assert leaving.value.code == 2
+    assert words in capsys.readouterr().err
 
 
 def test_a_server_that_dies_is_told() -> None:
@@ -382,7 +506,9 @@ def test_an_interrupted_demo_leaves_no_server_behind(number: signal.Signals) -> 
         port = next(int(found[1]) for line in demo.stdout if (found := re.search(r":(\d+)$", line)))
         next(line for line in demo.stdout if line.startswith("Its request log"))
         demo.send_signal(number)
-        demo.stdout.read()
+        advice = demo.stdout.read()
     assert demo.returncode == 0
+    assert "asgi-errorkit serve" in advice
+    assert "--keep" not in advice, "that has just been done"
     with pytest.raises(ConnectionRefusedError), socket.create_connection((HOST, port), timeout=5):
         pass

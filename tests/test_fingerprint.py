@@ -969,7 +969,9 @@ def test_threads_group_alike(module):
     assert all(result == results[0] for result in results)
 
 
-@pytest.mark.parametrize("argument", [[1] * 100_000, {1: 2}, "x" * 5_000_000, b"y" * 100_000], ids=type)
+@pytest.mark.parametrize(
+    "argument", [[1] * 100_000, {1: 2}, "x" * 5_000_000, b"y" * 100_000], ids=type
+)
 def test_a_message_is_bounded_whatever_was_raised(argument):
     """Of a huge argument as much is told as is worth it; writing it out would take a second."""
     message = snapshot(ValueError(argument)).message

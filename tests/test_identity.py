@@ -70,16 +70,33 @@ def test_a_generators_id_is_used_when_it_is_harmless(
     assert made == expected or (expected is None and len(made) == 32)
 
 
-@pytest.mark.parametrize("name", ["", "X Request", "X\n", "ü", 5, "a" * 65])
-def test_a_bad_header_name_is_refused(name: Any) -> None:
+@pytest.mark.parametrize("name", ["", "X Request", "X\n", "ü", "a" * 65])
+def test_a_bad_header_name_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="header_name must be an HTTP header name"):
         RequestIds(header_name=name)
 
 
-@pytest.mark.parametrize("option", ["generator", "validator"])
-def test_a_hook_that_cannot_be_called_is_refused(option: str) -> None:
-    with pytest.raises(TypeError, match=f"{option} must be a callable"):
-        RequestIds(**{option: "x"})  # type: ignore[arg-type]
+async def later(*arguments: Any) -> str:
+    return "late"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"header_name": 5}, "header_name must be a string, e.g. 'X-Request-ID'; got 5"),
+        ({"generator": "x"}, r"generator must be a callable that takes no argument; got 'x'"),
+        ({"generator": lambda number: "x"}, r"takes no argument; got .*<lambda>\(number\)"),
+        ({"generator": later}, "no argument, and not async; got later"),
+        ({"validator": "x"}, r"validator must be a callable that takes \(request_id\); got 'x'"),
+        ({"validator": lambda: True}, r"takes \(request_id\); got .*<lambda>\(\)"),
+        ({"validator": later}, "not async"),  # its coroutine would count as a yes
+        ({"trust_inbound": "0"}, "trust_inbound must be True or False; got '0'"),
+        ({"trust_inbound": None}, "trust_inbound must be True or False; got None"),
+    ],
+)
+def test_an_option_of_a_wrong_type_is_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        RequestIds(**options)
 
 
 def test_a_forked_child_does_not_repeat_its_parents_ids() -> None:

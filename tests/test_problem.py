@@ -3,6 +3,9 @@
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
 from html.parser import HTMLParser
 from http import HTTPStatus
 from pathlib import Path
@@ -22,6 +25,7 @@ from asgi_errorkit.errors import (
     ErrorType,
     PublicError,
 )
+from asgi_errorkit.exchange import KEY
 from asgi_errorkit.problem import WORDS, Failure, answer
 from asgi_errorkit.redact import Redactor
 
@@ -29,6 +33,11 @@ JSON = b"application/problem+json"
 HTML = b"text/html; charset=utf-8"
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/webp,*/*;q=0.8"
 MARKER = "hunter2-the-secret"
+
+
+@dataclass(frozen=True)
+class Account:
+    password: str
 
 
 class Response(NamedTuple):
@@ -154,8 +163,30 @@ class TestHostileContext:
     def test_that_is_none_is_left_out(self, context):
         assert self.context(context) == {}
 
-    def test_with_objects_gets_their_text(self):
-        assert self.context({"where": Path("/y")}) == {"where": "/y"}
+    @pytest.mark.parametrize(
+        ("value", "told"),
+        [
+            (Path("/y"), "/y"),
+            (Decimal("1.50"), "1.50"),
+            (b"caf\xc3\xa9", "café"),
+            ({"a"}, ["a"]),
+            (frozenset([7]), [7]),
+            (date(2024, 2, 29), "2024-02-29"),
+            (object(), "object"),
+            (ValueError(MARKER), "ValueError"),
+            (Account(MARKER), "Account"),
+            ([Account(MARKER)], ["Account"]),
+            ({Account(MARKER)}, ["Account"]),
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("beside", ["", "\ud800", "x" * 17_000], ids=["", "odd", "long"])
+    def test_tells_plain_values_and_of_objects_the_class_alone(self, value, told, beside):
+        """An object's text may hold anything, a password or an address in memory."""
+        assert self.context({"a": beside, "it": value})["it"] == told
+
+    def test_tells_of_keys_the_class_alone(self):
+        assert set(self.context({Account(MARKER): 1, (1, 2): 2})) == {"Account", "..."}
 
     def test_with_a_raising_repr(self):
         cls = type("Odd", (), {"__repr__": lambda self: 1 / 0, "__str__": lambda self: 1 / 0})
@@ -416,13 +447,16 @@ class TestHeaders:
         ],
     )
     def test_that_cannot_or_must_not_be_sent_are_left_out(self, name, value):
-        plain = ask(PublicError("x"))
-        assert ask(PublicError("x", headers={name: value})).headers == plain.headers
+        plain, exc = ask(PublicError("x")), PublicError("x")
+        exc.headers = {name: value}
+        assert ask(exc).headers == plain.headers
 
     @given(st.dictionaries(st.text(max_size=20), st.text(max_size=20), max_size=50))
     def test_of_any_kind_leave_one_line_each(self, headers):
         """No header of an exception ends its line or breaks the encoding."""
-        for name, value in ask(PublicError("x", headers=headers)).headers.items():
+        exc = PublicError("x")
+        exc.headers = headers
+        for name, value in ask(exc).headers.items():
             assert re.fullmatch(rb"[!#$%&'*+.^_`|~0-9a-z-]+", name)
             assert not re.search(rb"[\r\n\0]", value)
 
@@ -675,6 +709,20 @@ class TestDebugPage:
         response = ask(raised(fail_with_variables), scope=scope, debug=True)
         assert MARKER.encode() not in response.body
         assert b"page=2" in response.body and b"browser" in response.body
+
+    def test_holds_no_secrets_of_the_path(self):
+        scope = scope_of(accept=BROWSER, path=f"/reset;token={MARKER}")
+        assert MARKER.encode() not in ask(raised(fail_with_variables), scope=scope, debug=True).body
+
+    def test_holds_nothing_of_the_kits_own(self):
+        def fail():
+            scope = {KEY: "kept by the kit", "path": "/a"}
+            state = [{"scope": scope}]  # noqa: F841
+            raise ValueError("x")
+
+        text = self.page(raised(fail)).text
+        assert '{"path":"/a"}' in text
+        assert KEY not in text
 
     def test_holds_no_secrets_of_the_source(self):
         def fail():

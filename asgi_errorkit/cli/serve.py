@@ -1,26 +1,43 @@
 """`asgi-errorkit serve`: wrap anybody's app without touching its code, and serve it by uvicorn."""
 
+import inspect
+import json
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from secrets import token_hex
+from tempfile import gettempdir
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from asgi_errorkit.recorder import flush_all
 from asgi_errorkit.stack import ErrorKit
 
+if TYPE_CHECKING:
+    import click
+
 __all__ = ["serve", "wrapped"]
 
-# Workers and reloads start as new processes, and find there what they are to wrap.
-_APP = "ASGI_ERRORKIT_APP"
-_FACTORY = "ASGI_ERRORKIT_FACTORY"
-_DEBUG = "ASGI_ERRORKIT_DEBUG"
-_FAILED = "ASGI_ERRORKIT_FAILED"
-_LOG_LEVEL = "ASGI_ERRORKIT_LOG_LEVEL"
+_SERVED = "ASGI_ERRORKIT_SERVED"
+_STARTUP_FAILURE = 3
+"""What uvicorn's supervisor takes for a worker that need not be started again."""
+
+
+class _Served(NamedTuple):
+    """What is served and how, as the environment hands it to workers and reloads.
+
+    They start as new processes. Those that cannot start make the file ``failed``.
+    """
+
+    app: str
+    factory: bool
+    debug: bool
+    log_level: str
+    failed: str
 
 
 def serve(arguments: Sequence[str]) -> int:
@@ -34,45 +51,12 @@ def serve(arguments: Sequence[str]) -> int:
             file=sys.stderr,
         )
         return 2
-    options = [
-        click.Option(
-            ["--errorkit-debug"],
-            is_flag=True,
-            help="Answer errors with their traceback. Never in production.",
-        ),
-        click.Option(
-            ["--errorkit-log-level"],
-            type=click.Choice(["debug", "info", "warning", "error", "critical"]),
-            default="info",
-            show_default=True,
-            help="The least level of the request log.",
-        ),
-    ]
-
-    def run(
-        app: str, factory: bool, errorkit_debug: bool, errorkit_log_level: str, **rest: Any
-    ) -> None:
-        check_target(app)
-        os.environ[_APP] = app
-        os.environ[_FACTORY] = "1" if factory else ""
-        os.environ[_DEBUG] = "1" if errorkit_debug else ""
-        os.environ[_LOG_LEVEL] = errorkit_log_level
-        source = click.get_current_context().get_parameter_source("access_log")
-        if source is click.core.ParameterSource.DEFAULT:
-            rest["access_log"] = False  # every request is logged already, and more truthfully
-        _flush_when_terminated()
-        run_uvicorn: Any = uvicorn_command.callback
-        with TemporaryDirectory(prefix="asgi-errorkit-") as folder:
-            failed = Path(folder, "failed")
-            os.environ[_FAILED] = str(failed)
-            run_uvicorn(app=f"{__name__}:wrapped", factory=True, **rest)
-            if failed.exists():  # uvicorn ends well although its workers could not start
-                sys.exit(_STARTUP_FAILURE)
-
     command = click.Command(
         "serve",
-        params=[*uvicorn_command.params, *options],
-        callback=run,
+        # With it, uvicorn's options take uvicorn's environment variables.
+        context_settings=uvicorn_command.context_settings,
+        params=[*map(_adapted, uvicorn_command.params), *_own_options()],
+        callback=_run,
         help="Wrap the ASGI app MODULE:APP with ErrorKit and serve it with uvicorn.",
     )
     try:
@@ -80,11 +64,78 @@ def serve(arguments: Sequence[str]) -> int:
             list(arguments), prog_name="asgi-errorkit serve", standalone_mode=False
         )
     except click.ClickException as error:
-        error.show()
+        told = f"{error.format_message()} ('asgi-errorkit serve --help' tells more)"
+        print(f"asgi-errorkit: {told}", file=sys.stderr)
         return error.exit_code
     except click.Abort:
         return 1
     return int(outcome or 0)
+
+
+def _adapted(option: "click.Parameter") -> "click.Parameter":
+    """An option of uvicorn's, but the port has to be one, and the access log is off."""
+    import click  # noqa: PLC0415
+
+    option = copy(option)  # uvicorn's own command stays as it is
+    if option.name == "port":
+        option.type = click.IntRange(0, 65535)
+    if isinstance(option, click.Option) and option.name == "access_log":
+        option.default = False
+        option.help = "Enable/Disable access log. Off by default: the kit logs every request."
+    return option
+
+
+def _own_options() -> "list[click.Parameter]":
+    import click  # noqa: PLC0415
+
+    return [
+        click.Option(
+            ["--errorkit-debug"],
+            is_flag=True,
+            envvar="ASGI_ERRORKIT_DEBUG",
+            allow_from_autoenv=False,
+            show_envvar=True,
+            help="Answer errors with their traceback. Never in production.",
+        ),
+        click.Option(
+            ["--errorkit-log-level"],
+            type=click.Choice(
+                ["debug", "info", "warning", "error", "critical"], case_sensitive=False
+            ),
+            default="info",
+            show_default=True,
+            envvar="ASGI_ERRORKIT_LOG_LEVEL",
+            allow_from_autoenv=False,
+            show_envvar=True,
+            help="The least level of the request log.",
+        ),
+    ]
+
+
+def _run(
+    app: str, factory: bool, errorkit_debug: bool, errorkit_log_level: str, **rest: Any
+) -> None:
+    from uvicorn.main import main as uvicorn_command  # noqa: PLC0415
+
+    check_target(app)
+    if errorkit_debug:
+        print(
+            "asgi-errorkit: warning: error answers show tracebacks; never in production",
+            file=sys.stderr,
+            flush=True,
+        )
+    # Nobody can guess the name, so it is only made when there is something to tell.
+    failed = Path(gettempdir(), f"asgi-errorkit-{token_hex(16)}")
+    served = _Served(app, factory, errorkit_debug, errorkit_log_level, str(failed))
+    os.environ[_SERVED] = json.dumps(served)
+    _flush_when_terminated()
+    run_uvicorn: Any = uvicorn_command.callback
+    try:
+        run_uvicorn(app=f"{__name__}:wrapped", factory=True, **rest)
+        if failed.exists():  # uvicorn ends well although its workers could not start
+            sys.exit(_STARTUP_FAILURE)
+    finally:
+        failed.unlink(missing_ok=True)
 
 
 def _flush_when_terminated() -> None:
@@ -109,22 +160,21 @@ def check_target(target: str) -> None:
     module, colon, attribute = target.partition(":")
     if not (colon and module and attribute):
         raise click.UsageError(f"{target!r} names no app: give MODULE:APP, such as mypkg.main:app")
+    if module.endswith(".py"):
+        dots = ", and write dots for slashes" if "/" in module else ""
+        raise click.UsageError(f"{target!r} names a file, not a module: drop '.py'{dots}")
 
 
 def wrapped() -> ErrorKit:
     """The app that the environment names, wrapped; uvicorn calls this in every worker."""
     from uvicorn.importer import ImportFromStringError, import_from_string  # noqa: PLC0415
 
-    target = os.environ[_APP]
+    served = _served()
     try:
-        app = import_from_string(target)
-        if os.environ.get(_FACTORY):
-            app = app()
-        return ErrorKit(
-            app,
-            debug=bool(os.environ.get(_DEBUG)),
-            log_level=os.environ.get(_LOG_LEVEL, "info"),
-        )
+        app = import_from_string(served.app)
+        if served.factory:
+            app = _made_by(app, served.app)
+        return ErrorKit(app, debug=served.debug, log_level=served.log_level)
     except ImportFromStringError as error:
         problem = str(error)
     except TypeError as error:
@@ -132,12 +182,32 @@ def wrapped() -> ErrorKit:
             traceback.print_exc()  # uvicorn would tell its words alone
             _leave()
         makes = "factory" in str(error)
-        problem = f"{target}: {'it makes an app and is none: add --factory' if makes else error}"
+        problem = (
+            f"{served.app}: {'it makes an app and is none: add --factory' if makes else error}"
+        )
     return _refuse(problem)
 
 
-_STARTUP_FAILURE = 3
-"""What uvicorn's supervisor takes for a worker that need not be started again."""
+def _made_by(factory: Any, name: str) -> Any:
+    """What a factory makes; an app that was taken for one is refused."""
+    if _is_app(factory):
+        _refuse(f"{name}: it is an app and makes none: leave --factory out")
+    return factory()
+
+
+def _is_app(found: Any) -> bool:
+    """Whether it cannot do without what a server gives to an app, and to no factory."""
+    try:
+        parameters = inspect.signature(found).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    by_place = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    needed = [p.name for p in by_place if p.default is p.empty]
+    return len(needed) == 3 or needed == ["scope"]
+
+
+def _served() -> _Served:
+    return _Served(*json.loads(os.environ[_SERVED]))
 
 
 def _refuse(problem: str) -> NoReturn:
@@ -147,8 +217,7 @@ def _refuse(problem: str) -> NoReturn:
 
 def _leave() -> NoReturn:
     """End this worker for good, and let the command know why it ends."""
-    if os.environ.get(_FAILED):
-        Path(os.environ[_FAILED]).touch()
+    Path(_served().failed).touch()
     sys.exit(_STARTUP_FAILURE)
 
 

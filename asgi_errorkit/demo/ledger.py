@@ -13,7 +13,8 @@ class Sent:
 
     ``status`` is None when nothing came back; ``outcome`` and ``error_type`` are in the words of
     the kit; ``grouped`` tells that an exception was to escape the app; ``got_all`` that the client
-    read to the end; ``wrong`` what did not come back as it should have.
+    read to the end; ``answer`` is the body that told of an error; ``wrong`` what did not come back
+    as it should have.
     """
 
     kind: str
@@ -30,6 +31,7 @@ class Sent:
     sent_messages: int = 0
     got_messages: int = 0
     seconds: float = 0.0
+    answer: bytes = b""
     wrong: str | None = None
 
 

@@ -1,46 +1,26 @@
 """The report of the demo: plain text tables of what was sent, what was seen, and whether it agrees."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
+import orjson
+
+from asgi_errorkit.demo.agreement import agreement, verdict
 from asgi_errorkit.demo.checks import Check, Seen
-from asgi_errorkit.demo.ledger import Ledger
+from asgi_errorkit.demo.ledger import Ledger, Sent
+from asgi_errorkit.demo.tables import Row, pretty, section, table
 
-__all__ = ["report", "table", "what_next"]
+__all__ = ["LOOK_AROUND", "YOUR_OWN_APP", "report"]
 
-_WIDTH = 78
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 _MOST_ROUTES = 6
 _HERE = "asgi_errorkit/demo/"
 _MOST_GROUPS = 20
-_NICE = ("=", "✓", "≠", "✗")
-_PLAIN = ("=", "ok", "!=", "NO")
-
-Row = Sequence[object]
 
 
-def report(ledger: Ledger, seen: Seen, checks: Sequence[Check], *, encoding: str) -> str:
-    """The whole report; its marks are characters that ``encoding`` has."""
-    marks = _NICE if _can(encoding, "".join(_NICE)) else _PLAIN
-    lines = [
-        *_requests(ledger),
-        *_outcomes(ledger, seen),
-        *_errors(seen.status["error_stats"]),
-        *_durations(ledger, seen),
-        *_routes(seen.status["performance_stats"]),
-        *_groups(seen.groups),
-        *_events(seen),
-        *_agreement(checks, marks),
-        *_verdict(ledger, checks),
-    ]
-    # Text of the requests is in it, and a terminal may know fewer characters than they.
-    return "\n".join(lines).encode(encoding, "replace").decode(encoding)
-
-
-def what_next() -> str:
-    """What to do after the demo."""
-    return """
+YOUR_OWN_APP = """
 Next, your own app:
 
   from asgi_errorkit import ErrorKit
@@ -49,56 +29,63 @@ Next, your own app:
 or without touching its code:
 
   asgi-errorkit serve yourpackage.main:app --port 8000
-
+"""
+LOOK_AROUND = """
 To look around in the demo by hand:
 
   asgi-errorkit demo --keep --port 8000
 """
 
 
-def table(headings: Row, rows: Iterable[Row], *, indent: str = "  ") -> list[str]:
-    """Rows under their headings, text to the left and numbers to the right."""
-    cells = [[_text(cell) for cell in row] for row in rows]
-    heads = [str(heading) for heading in headings]
-    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
-    right = [_is_number(column) for column in zip(*cells, strict=True)] or [False] * len(heads)
-    lines = []
-    for row in [heads, *cells]:
-        parts = [
-            cell.rjust(width) if to_right else cell.ljust(width)
-            for cell, width, to_right in zip(row, widths, right, strict=True)
-        ]
-        lines.append((indent + "  ".join(parts)).rstrip())
-    return lines
+def report(ledger: Ledger, seen: Seen, checks: Sequence[Check], *, encoding: str) -> str:
+    """The whole report, in characters that ``encoding`` has."""
+    stats = seen.status["performance_stats"]
+    sections = {
+        "Sent": _requests(ledger, seen),
+        "Outcomes of the requests, as the kit saw them": _outcomes(ledger, seen),
+        "Errors by type": _errors(seen),
+        "Durations of the requests, in milliseconds": _durations(ledger, seen),
+        "Slowest routes, in milliseconds": _routes(stats),
+        "Errors that escaped the app, grouped by where they come from": _groups(seen.groups),
+        "Lines of the request log": _events(seen),
+        **_example(ledger, seen),
+        "Does it agree? What was sent = what was seen": agreement(checks, encoding=encoding),
+    }
+    lines = [line for title, under in sections.items() for line in section(title, under)]
+    # Text of the requests is in it, and a terminal may know fewer characters than they.
+    text = "\n".join([*lines, *verdict(ledger, checks)])
+    return text.encode(encoding, "replace").decode(encoding)
 
 
-def _requests(ledger: Ledger) -> Iterator[str]:
-    yield from _title("Sent")
+def _requests(ledger: Ledger, seen: Seen) -> Iterator[str]:
     own = Counter(sent.kind for sent in ledger.own)
-    made = len(ledger) - len(ledger.own)
+    asked = len(ledger) - len(ledger.own)
     sessions = len(ledger.sessions)
     rows: list[Row] = [
-        ("requests by the traffic maker", made - sessions),
+        ("requests by the traffic maker", asked - sessions),
         ("websocket sessions by the traffic maker", sessions),
         *((f"looks of this report: {kind}", number) for kind, number in own.items()),
         ("in all", len(ledger)),
     ]
     yield from table(("", "number"), rows)
+    yield f"  {asked:,} were asked for; the looks of this report at the app are requests too."
+    yield f"  The statistics know the first {seen.looked_after:,}, the log knows all."
 
 
 def _outcomes(ledger: Ledger, seen: Seen) -> Iterator[str]:
-    yield from _title("Outcomes of the requests, as the kit saw them")
     outcomes = seen.status["performance_stats"]["outcomes"]
-    total = sum(outcomes.values()) or 1
+    total = sum(outcomes.values())
     yield from table(
         ("outcome", "requests", "share"),
         ((name, number, f"{number / total:.1%}") for name, number in _falling(outcomes)),
     )
+    sessions = len(ledger.until(seen.looked_after).sessions)
+    yield f"  {total:,} in all: {sessions:,} websocket sessions are measured apart."
 
 
-def _errors(stats: Mapping[str, Any]) -> Iterator[str]:
-    yield from _title("Errors by type")
-    total = stats["total_errors"] or 1
+def _errors(seen: Seen) -> Iterator[str]:
+    stats = seen.status["error_stats"]
+    total = stats["total_errors"]
     yield from table(
         ("type", "errors", "share"),
         (
@@ -106,33 +93,48 @@ def _errors(stats: Mapping[str, Any]) -> Iterator[str]:
             for name, number in _falling(stats["errors_by_type"])
         ),
     )
+    escaped = sum(group["count"] for group in seen.groups)
+    yield f"  {total:,} in all: {escaped:,} escaped the app and are grouped below; the others are"
+    yield "  refusals that the app answered itself, such as a 404."
     severities = ", ".join(f"{n} {name}" for name, n in _falling(stats["errors_by_severity"]))
     yield f"  by severity: {severities or 'none'}"
     due = ", ".join(sorted(stats["alerts_due"]))
     yield f"  an alert is due for: {due or 'nothing'}"
 
 
-def _durations(ledger: Ledger, seen: Seen) -> Iterator[str]:
-    yield from _title("Durations of the requests, in milliseconds")
+def _durations(ledger: Ledger, seen: Seen) -> list[str]:
     stats = seen.status["performance_stats"]
     requests = ledger.until(seen.looked_after).requests
     client = sorted(sent.seconds for sent in requests)
-    rows = [
-        ("the client, waiting included", *(_ms(_rank(client, q)) for q in _QUANTILES.values())),
-        ("the kit, to the last byte", *(_ms(stats["percentiles"][p]) for p in _QUANTILES)),
-        ("the kit, to the first byte", *(_ms(stats["time_to_first_byte"][p]) for p in _QUANTILES)),
-    ]
-    maxima = [_ms(client[-1]) if client else "", _ms(stats["max_duration"]), ""]
-    yield from table(
+    whole, first = stats["percentiles"], stats["time_to_first_byte"]
+    return table(
         ("seen by", *_QUANTILES, "max"),
-        [(*row, most) for row, most in zip(rows, maxima, strict=True)],
+        [
+            (
+                "the client, waiting included",
+                *(_ms(_rank(client, q)) for q in _QUANTILES.values()),
+                _ms(client[-1]) if client else None,
+            ),
+            (
+                "the kit, to the last byte",
+                *(_ms(whole[p]) for p in _QUANTILES),
+                _ms(stats["max_duration"]),
+            ),
+            ("the kit, to the first byte", *(_ms(first[p]) for p in _QUANTILES), _slowest(seen)),
+        ],
     )
 
 
-def _routes(stats: Mapping[str, Any]) -> Iterator[str]:
-    yield from _title("Slowest routes, in milliseconds")
+def _slowest(seen: Seen) -> float | None:
+    """The longest time to the first byte of a request: the log tells it, the statistics do not."""
+    ends = (line for line in seen.log.ends if line["event"] != "websocket_close")
+    spans = [line["time_to_first_byte"] for line in ends if line.get("time_to_first_byte")]
+    return _ms(max(spans)) if spans else None
+
+
+def _routes(stats: Mapping[str, Any]) -> list[str]:
     slowest = sorted(stats["routes"].items(), key=lambda item: -item[1]["p95"])[:_MOST_ROUTES]
-    yield from table(
+    return table(
         ("route", "requests", "failed", "p50", "p95", "max"),
         (
             (
@@ -149,61 +151,59 @@ def _routes(stats: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _groups(groups: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    yield from _title("Errors that escaped the app, grouped by where they come from")
-    falling = sorted(groups, key=lambda group: -group["count"])
-    yield from table(
-        ("errors", "type", "exception", f"where (in {_HERE})", "route"),
+    """The groups under their routes, that of most errors first."""
+    of_route = Counter[str]()
+    for group in groups:
+        of_route[_route(group)] += group["count"]
+    falling = sorted(groups, key=lambda g: (-of_route[_route(g)], _route(g), -g["count"]))
+    shown = falling[:_MOST_GROUPS]
+    head, *lines = table(
+        ("errors", "type", "exception", "where in the demo"),
         (
             (
                 group["count"],
                 group["error_type"],
                 _short(group["exception"]),
                 (group["where"] or "").removeprefix(_HERE).partition(" ")[0],
-                ", ".join(group["routes"]),
             )
-            for group in falling[:_MOST_GROUPS]
+            for group in shown
         ),
     )
-    if len(falling) > _MOST_GROUPS:
-        yield f"  and {len(falling) - _MOST_GROUPS} groups more"
+    yield head
+    for route, rows in groupby(zip(shown, lines, strict=True), lambda row: _route(row[0])):
+        yield f"  {route}"
+        yield from (line for _, line in rows)
+    if len(falling) > len(shown):
+        yield f"  and {len(falling) - len(shown)} groups more"
+
+
+def _route(group: Mapping[str, Any]) -> str:
+    return ", ".join(group["routes"])
 
 
 def _events(seen: Seen) -> Iterator[str]:
-    yield from _title("Lines of the request log")
     events = Counter(str(line.get("event")) for line in seen.log.lines)
     yield from table(("event", "lines"), _falling(events))
+    refused = events["websocket_close"] - events["websocket_open"]
+    if refused > 0:
+        yield f"  {refused:,} sessions were refused: closed, and never opened."
 
 
-def _agreement(checks: Sequence[Check], marks: Sequence[str]) -> Iterator[str]:
-    yield from _title("Does it agree? What was sent = what was seen")
-    rows = []
-    before = ""
-    for check in checks:
-        part = check.part if check.part != before else ""
-        before = check.part
-        relation, mark = marks[:2] if check.holds else marks[2:]
-        rows.append((part, check.what, check.sent, relation, check.seen, mark))
-    yield from table(("", "", "sent", "", "seen", ""), rows)
+def _example(ledger: Ledger, seen: Seen) -> dict[str, Iterator[str]]:
+    """One line of the log and the answer that belongs to it, of a failure if there was one."""
+    lines = {line.get("request_id"): line for line in seen.log.ends}
+    logged = [sent for sent in ledger.entries if sent.request_id in lines]
+    if not logged:
+        return {}
+    sent = min(logged, key=_how_dull)
+    sections = {"One line of the request log": pretty(lines[sent.request_id])}
+    if sent.answer:
+        sections["What its client was answered"] = pretty(orjson.loads(sent.answer))
+    return sections
 
 
-def _verdict(ledger: Ledger, checks: Sequence[Check]) -> Iterator[str]:
-    wrong = [check for check in checks if not check.holds]
-    yield ""
-    if not wrong:
-        yield f"All {len(checks)} agree, exactly: everything that was sent was seen, and nothing else."
-        return
-    yield f"{len(wrong)} of {len(checks)} DIFFER:"
-    for check in wrong:
-        yield f"  {check.part}: {check.what}: {check.sent} sent, {check.seen} seen"
-    for sent in ledger.wrong[:10]:
-        yield f"  {sent.kind} ({sent.request_id or 'no id'}): {sent.wrong}"
-    yield "Somebody else may have sent requests to this port; if not, this is a bug of the kit."
-
-
-def _title(text: str) -> Iterator[str]:
-    yield ""
-    yield text
-    yield "-" * _WIDTH
+def _how_dull(sent: Sent) -> tuple[bool, bool]:
+    return not sent.answer, sent.outcome != "server_error"
 
 
 def _falling(counts: Mapping[str, int]) -> list[tuple[str, int]]:
@@ -223,21 +223,3 @@ def _rank(ordered: Sequence[float], quantile: float) -> float:
 
 def _ms(seconds: float) -> float:
     return round(seconds * 1000, 1)
-
-
-def _text(cell: object) -> str:
-    if isinstance(cell, float):
-        return f"{cell:.1f}"
-    return f"{cell:,}" if isinstance(cell, int) else str(cell)
-
-
-def _is_number(column: Sequence[str]) -> bool:
-    return all(cell[:1].isdigit() or not cell for cell in column)
-
-
-def _can(encoding: str, text: str) -> bool:
-    try:
-        text.encode(encoding)
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True

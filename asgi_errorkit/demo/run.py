@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -16,7 +16,7 @@ import httpx
 from asgi_errorkit.demo.checks import Log, Seen, checks, read_log
 from asgi_errorkit.demo.kinds import plan
 from asgi_errorkit.demo.ledger import Ledger
-from asgi_errorkit.demo.report import report, what_next
+from asgi_errorkit.demo.report import LOOK_AROUND, YOUR_OWN_APP, report
 from asgi_errorkit.demo.sending import client_for
 from asgi_errorkit.demo.server import Server, ServerError
 from asgi_errorkit.demo.traffic import look, make_traffic
@@ -50,9 +50,13 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         description="Serve an AI video API wrapped by ErrorKit, send it traffic of every success "
         "and failure, and show what the kit saw beside what was sent.",
     )
-    parser.add_argument("--requests", type=_positive, default=300, help="how many (300)")
+    parser.add_argument(
+        "--requests", type=_number_within(1, 20_000), default=300, help="how many (300)"
+    )
     parser.add_argument("--seed", type=int, default=1, help="decides the mix (1)")
-    parser.add_argument("--port", type=_port, default=0, help="where to serve (a free port)")
+    parser.add_argument(
+        "--port", type=_number_within(0, 65535), default=0, help="where to serve (a free port)"
+    )
     parser.add_argument(
         "--keep", action="store_true", help="leave the server running until Ctrl-C, to look around"
     )
@@ -83,7 +87,8 @@ def _show(server: Server, options: argparse.Namespace) -> int:
     print(report(ledger, seen, verified, encoding=sys.stdout.encoding or "ascii"))
     if options.keep:
         _keep(server)
-    print(what_next(), end="", flush=True)
+    advice = YOUR_OWN_APP if options.keep else YOUR_OWN_APP + LOOK_AROUND
+    print(advice, end="", flush=True)
     return 0 if all(check.holds for check in verified) else 1
 
 
@@ -176,15 +181,13 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     signal.raise_signal(signal.SIGINT)  # which asyncio knows how to end with
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= 20_000:
-        raise argparse.ArgumentTypeError(f"must lie between 1 and 20000; got {text}")
-    return number
+def _number_within(least: int, most: int) -> Callable[[str], int]:
+    """What argparse converts an option with; it takes the words of its errors from the name."""
 
+    def number(text: str) -> int:
+        given = int(text)
+        if not least <= given <= most:
+            raise argparse.ArgumentTypeError(f"must lie between {least} and {most}; got {text}")
+        return given
 
-def _port(text: str) -> int:
-    number = int(text)
-    if not 0 <= number <= 65535:
-        raise argparse.ArgumentTypeError(f"must lie between 0 and 65535; got {text}")
     return number

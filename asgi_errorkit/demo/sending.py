@@ -29,6 +29,7 @@ class Came:
     status: int | None = None
     ended: Literal["complete", "cut", "left"] = "complete"
     error_type: str | None = None
+    answer: bytes = b""
     sent_bytes: int = 0
     got_bytes: int = 0
     sent_messages: int = 0
@@ -151,6 +152,7 @@ async def _read(response: httpx.Response, came: Came, *, leave: bool) -> None:
         came.ended = "cut"
     came.got_bytes = len(body)
     if response.headers.get("content-type") == "application/problem+json":
+        came.answer = bytes(body)
         came.error_type = orjson.loads(body)["error"]["context"]["error_type"]
 
 

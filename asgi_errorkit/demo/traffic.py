@@ -75,6 +75,7 @@ async def _sent(kind: Kind, wire: Wire) -> Sent:
         sent_messages=came.sent_messages,
         got_messages=came.got_messages,
         seconds=time.perf_counter() - came.started_at,
+        answer=came.answer,
         wrong=wrong or _wrong(kind, came),
     )
 

@@ -110,7 +110,7 @@ class StructuredLoggingMiddleware:
             except Exception:  # noqa: BLE001  an observer that breaks must not break the request
                 self.lines.observer_errors += 1
                 value = None
-            collected[name] = value if value is None else safe_str(value, 256)
+            collected[name] = value if value is None else safe_str(value, 4096)
         return collected
 
 

@@ -95,9 +95,22 @@ def test_an_error_after_the_complete_response_is_a_background_failure(wrapped):
     assert line["error_type"] == "RuntimeError"
 
 
-@pytest.mark.parametrize("path", ["/body-first", "/silent"])
-def test_misuse_of_the_protocol_stays_between_the_app_and_the_server(bare, wrapped, path):
-    """What the server refuses or misses it answers itself, as it does for the bare app."""
-    theirs, ours = (raw_answer(server.port, ask(path)) for server in (bare, wrapped))
+def test_misuse_of_the_protocol_stays_between_the_app_and_the_server(bare, wrapped):
+    """What the server refuses it answers itself, as it does for the bare app."""
+    theirs, ours = (raw_answer(server.port, ask("/body-first")) for server in (bare, wrapped))
     assert b" 500 " in theirs
     assert without_date(ours) == without_date(theirs)
+
+
+def test_an_app_that_returns_without_a_word_is_answered_for(bare, wrapped):
+    """With the same status as the server's, and with a request id to ask about."""
+    assert b" 500 " in raw_answer(bare.port, ask("/silent"))
+    with Http(wrapped.port) as connection:
+        before = counted(connection)
+        answer = connection.get("/silent")
+        assert answer.status == 500
+        assert orjson.loads(answer.body)["request_id"] == answer.request_id
+        assert connection.get("/plain").body == b"Hello, world"
+        assert counted(connection) == before + 1
+    line = wrapped.last_line(answer.request_id)
+    assert (line["event"], line["outcome"]) == ("request_error", "incomplete")
