@@ -1,0 +1,57 @@
+"""Every example of README runs as it stands, given the app that it talks about."""
+
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import falcon.asgi
+import pytest
+from fastapi import FastAPI
+from litestar import Litestar, get
+
+from asgi_errorkit import ErrorKit, ErrorType, PublicError
+from asgi_errorkit.testing import request
+
+README = Path(__file__).parents[1] / "README.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+
+
+@get("/")
+async def handler() -> str:
+    return "here"
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
+async def test_an_example_runs(block: str) -> None:
+    """What it makes of the app serves requests; what it raises is what it shows."""
+    names: dict[str, Any] = {
+        "app": FastAPI(),
+        "ErrorKit": ErrorKit,
+        "ErrorType": ErrorType,
+        "Litestar": Litestar,
+        "falcon_app": falcon.asgi.App(),
+        "get_asgi_application": FastAPI,  # Django has one configuration for a whole process
+        "handler": handler,
+    }
+    root = logging.getLogger()
+    before = list(root.handlers)
+    try:
+        exec(compile(block, README.name, "exec"), names)
+    except PublicError as error:
+        assert "raise PublicError" in block
+        assert error.status_code == 503
+        return
+    finally:
+        root.handlers = before
+    for name in ("app", "kit", "application"):
+        wrapped = names.get(name)
+        if isinstance(wrapped, ErrorKit):
+            reply = await request(wrapped, path="/nowhere")
+            assert (reply.status, reply.raised) == (404, None)
+            assert reply.headers["x-request-id"]
+            wrapped.tracker.recorder.close()
+
+
+def test_there_are_examples() -> None:
+    assert len(BLOCKS) >= 8
