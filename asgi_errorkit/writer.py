@@ -99,15 +99,25 @@ class LineWriter:
 
     def _write_pending(self, stream: Any) -> None:
         while self._pending:
-            try:
-                text, lines = self._pending.popleft()
-            except IndexError:  # a signal handler flushed in between
-                return
+            text, lines = self._take()
             try:
                 _write(stream, text)
             except Exception as error:  # noqa: BLE001  closed, full, no stdout, a stream of one's own
                 self._note_failure(stream, lines, error)
             self._written_bytes += len(text)
+
+    def _take(self) -> tuple[bytes, int]:
+        """What is pending, up to much, as one text: each write has its own cost."""
+        texts, lines, size = [], 0, 0
+        while size <= _MUCH_BYTES:
+            try:
+                text, number = self._pending.popleft()
+            except IndexError:  # nothing more, or a signal handler flushed in between
+                break
+            texts.append(text)
+            lines += number
+            size += len(text)
+        return b"".join(texts), lines
 
     def _note_failure(self, stream: Any, lines: int, error: Exception) -> None:
         if not self._failed_lines:
