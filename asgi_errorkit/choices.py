@@ -44,6 +44,8 @@ class Choices:
     ids: RequestIds
     answers: Answers | None = None
     logs: int = NOBODY  # the claim of the sink that writes the log lines
+    captures: frozenset[str] = frozenset()  # the frameworks asked for what they swallow
+    prepare: Callable[[Scope], None] | None = None  # what is to be done at the first scope
     collect: Callable[[Scope], dict[str, Any] | None] | None = None
 
 
@@ -56,5 +58,7 @@ def merged(side_by_side: Sequence[Choices]) -> Choices:
         ids=answering.ids,
         answers=answering.answers,
         logs=next((c.logs for c in side_by_side if c.logs), 0),
+        captures=answering.captures,
+        prepare=answering.prepare,
         collect=next((c.collect for c in side_by_side if c.collect is not None), None),
     )

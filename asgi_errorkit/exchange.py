@@ -9,7 +9,7 @@ from asgi_errorkit.classify import Verdict
 from asgi_errorkit.fingerprint import Snapshot
 from asgi_errorkit.types import Message, Scope, Send
 
-__all__ = ["Caught", "Exchange", "Record", "State", "begin", "current"]
+__all__ = ["Caught", "Exchange", "Record", "Seen", "State", "begin", "current"]
 
 T = TypeVar("T")
 
@@ -44,6 +44,7 @@ State: TypeAlias = list[Any]
     SCOPE,  # dict, the ASGI scope; the running request's alone, and None in a record
     NOW,  # callable, the recorder's clock; the same
     SEND,  # callable, the server's; the same
+    CHOICES,  # Choices of the frame whose judgement applies
     FIRST_BYTE,  # the response's start; None when there was none
     SENT,  # int, body bytes of the response; of a websocket all that was sent
     RECEIVED,  # int, body bytes that the app read
@@ -55,11 +56,11 @@ State: TypeAlias = list[Any]
     EXTRA,  # dict of added log fields, or None
     SESSION,  # (messages in, messages out, close code) of a websocket, or None
     # The rest belongs to the running request alone, and is emptied before the record is made.
-    SEEN,  # the exception that was recorded last, and the ids of the trackers that were told
+    SEEN,  # Seen: the exception that was met last, and whom it was told to; or None
     HELD,  # list of the messages held back, or None
     JOINED,  # tuple of the recorders of frames further in
     ANNOUNCED,  # bool, its start has been logged; only the drain writes it
-) = range(33)
+) = range(34)
 
 UNKNOWN: Final = (None, 0, 0, False, False, False, *(None,) * 6, (), False)
 """The places from FIRST_BYTE on, of an exchange that begins."""
@@ -78,6 +79,15 @@ class Caught(NamedTuple):
     context: dict[str, Any] | None = None
     late: bool = False  # it came after the complete response
     counted_by: tuple[int, ...] = ()  # the ids of the trackers that were told of it before
+    handled: bool = False  # the app has a handler for it, whose answer says how bad it is
+
+
+class Seen(NamedTuple):
+    """The exception that was met last, and whom it was told to."""
+
+    exc: BaseException
+    counted_by: tuple[int, ...] = ()  # the ids of trackers
+    untold: bool = False  # the application's own hook has yet to hear of it
 
 
 CURRENT: ContextVar[State | None] = ContextVar("asgi_errorkit.exchange", default=None)
@@ -106,6 +116,7 @@ def begin(
     memory: float,
     logged: int = NOBODY,
     send: Send | None = None,
+    choices: Any = None,
 ) -> State:
     """The state of an exchange that begins now."""
     get = scope.get
@@ -129,13 +140,14 @@ def begin(
         scope,
         clock,
         send,
+        choices,
         *UNKNOWN,
     ]
 
 
 def announcement(state: State) -> Record:
     """The record that tells of the beginning of an exchange that goes on."""
-    return (0, START, *state[ID:SCOPE], None, None, None, *state[FIRST_BYTE:SEEN])
+    return (0, START, *state[ID:SCOPE], None, None, None, None, *state[FIRST_BYTE:SEEN])
 
 
 class _Place(Generic[T]):
@@ -179,9 +191,11 @@ class Exchange:
     caught = _Place[Caught | None](CAUGHT)
     extra = _Place[dict[str, Any] | None](EXTRA)
     session = _Place[list[int | None] | None](SESSION)
+    route = _Place[str | None](ROUTE)
     scope = _Place[Scope | None](SCOPE)
     send = _Place[Send | None](SEND)
-    seen = _Place[tuple[BaseException, tuple[int, ...]] | None](SEEN)
+    choices = _Place[Any](CHOICES)
+    seen = _Place[Seen | None](SEEN)
     held = _Place[list[Message] | None](HELD)
     joined = _Place[tuple[Any, ...]](JOINED)
     logged = _Place[int](LOGGED)
@@ -237,13 +251,35 @@ def route_of(scope: Scope) -> str | None:
     """The route template that the framework wrote into the scope, with the prefix of its mounts."""
     route = scope.get("route")  # Starlette, FastAPI
     if route is None:
-        template = scope.get("path_template")  # Litestar
+        template = scope.get("path_template")  # Litestar, and what hooks of ours have found out
+        return template if isinstance(template, str) else None
+    template = getattr(_effective(scope) or route, "path", None)
+    if not isinstance(template, str):
+        return None
+    return f"{scope.get('root_path') or ''}{template}"
+
+
+def _effective(scope: Scope) -> Any:
+    """What newer FastAPIs say of a route of a router that was included under a prefix."""
+    known = scope.get("fastapi")
+    return known.get("effective_route_context") if isinstance(known, dict) else None
+
+
+def told_of(exchange: Exchange | None, caught: Caught, clock: Callable[[], float]) -> State:
+    """The state to publish for an error told of within ``exchange``, after it, or outside of any."""
+    if exchange is None:
+        state = begin({}, {}, "", clock, 0.0)
+        state[METHOD] = ""
     else:
-        template = getattr(route, "path", None)
-        prefix = scope.get("root_path")
-        if prefix and isinstance(template, str):
-            template = f"{prefix}{template}"
-    return template if isinstance(template, str) else None
+        scope = {"method": exchange.method, "path": exchange.path}
+        scope["query_string"] = exchange.state[QUERY]
+        state = begin(scope, exchange.headers, exchange.request_id, clock, 0.0)
+        state[ROUTE] = exchange.route
+    state[KIND] = ERROR
+    state[CAUGHT] = caught
+    state[ENDED] = state[STARTED]
+    state[SCOPE] = state[NOW] = None
+    return state
 
 
 def leave(token: Token[State | None]) -> None:

@@ -1,15 +1,25 @@
 """What an exception means for its exchange: a failure, a client that left, or the server's word."""
 
+from collections.abc import Mapping
 from types import CodeType, TracebackType
 from typing import Any
 
 from asgi_errorkit.choices import Answers, Choices
-from asgi_errorkit.exchange import Caught, Exchange
+from asgi_errorkit.exchange import CHOICES, CURRENT, KEY, SCOPE, Caught, Exchange, Seen, told_of
 from asgi_errorkit.fingerprint import snapshot, type_name
 from asgi_errorkit.holding import release
 from asgi_errorkit.types import Send
 
-__all__ = ["failed", "fill_silence", "is_disconnect", "note", "note_within", "raised_by"]
+__all__ = [
+    "failed",
+    "fill_silence",
+    "is_disconnect",
+    "note",
+    "note_within",
+    "raised_by",
+    "swallowed",
+    "tell",
+]
 
 # What frameworks and servers raise into the app when its client has gone.
 _DISCONNECTS = frozenset(
@@ -22,6 +32,9 @@ _DISCONNECTS = frozenset(
         "uvicorn.protocols.utils.ClientDisconnected",
     )
 )
+
+# What frameworks raise from the true exception.
+_WRAPPERS = frozenset(("litestar.exceptions.base_exceptions.LitestarException",))
 
 _MOST_LEAVES = 20
 _traceback_of: Any = vars(BaseException)["__traceback__"].__get__
@@ -55,18 +68,81 @@ async def failed(
 
 
 async def note(exchange: Exchange, exc: Exception, choices: Choices) -> None:
-    """Keep what is to be known of an error: its snapshot and the verdict on it."""
-    counted_by: tuple[int, ...] = ()
-    if exchange.seen is not None and exchange.seen[0] is exc:
-        if exchange.caught is not None:
-            return  # by a frame further in
-        counted_by = exchange.seen[1]
+    """Keep what is to be known of an error that has escaped, and tell the application's hook."""
+    if keep(exchange, exc, choices):
+        await tell(exchange, choices)
+
+
+def keep(exchange: Exchange, exc: Exception, choices: Choices, *, handled: bool = False) -> bool:
+    """Keep an error's snapshot and the verdict on it; False when that is known already."""
+    seen = exchange.seen if exchange.seen is not None and exchange.seen.exc is exc else None
+    caught = exchange.caught
+    if caught is not None and (handled or (seen is not None and not caught.handled)):
+        return False  # by a frame further in, or a worse one before
+    counted_by = seen.counted_by if seen else ()
+    true = _unwrapped(exc)
     exchange.caught = Caught(
-        snapshot(exc), choices.classifier(exc), counted_by=counted_by, late=exchange.complete
+        snapshot(true),
+        choices.classifier(true),
+        late=exchange.complete,
+        counted_by=counted_by,
+        handled=handled,
     )
-    exchange.seen = (exc, counted_by)
-    if choices.answers is not None:
-        await choices.answers.observe(exchange, exc)
+    exchange.seen = Seen(exc, counted_by, untold=not handled)
+    return True
+
+
+def _unwrapped(exc: Exception) -> BaseException:
+    """The exception that a framework has put into one of its own."""
+    if type_name(type(exc)) not in _WRAPPERS:
+        return exc
+    cause = exc.__cause__
+    if isinstance(cause, BaseExceptionGroup):
+        leaves = _leaves(cause)
+        return leaves[0] if len(leaves) == 1 else cause
+    return cause or exc
+
+
+async def tell(exchange: Exchange, choices: Choices) -> None:
+    """Tell the application's own hook of what it has not heard of yet."""
+    seen = exchange.seen
+    if seen is None or not seen.untold or choices.answers is None:
+        return
+    exchange.seen = seen._replace(untold=False)
+    if isinstance(seen.exc, Exception):
+        await choices.answers.observe(exchange, seen.exc)
+
+
+def swallowed(
+    exc: BaseException, scope: Any = None, *, by: str, handled: bool = False
+) -> Exchange | None:
+    """Keep an error that a framework is about to answer by itself; a hook in it calls this.
+
+    Callable from any thread. The exchange is that of ``scope``, else the current one; None when
+    there is none, or it did not ask for what is captured ``by`` that framework. ``handled`` is for
+    what the application has a handler of its own for. The framework's answer is left as it is. An
+    exchange that has ended (its background tasks go on) is told of by a record of its own.
+    """
+    state = scope.get(KEY) if isinstance(scope, Mapping) else None
+    if state is None:
+        state = CURRENT.get()
+    if state is None or state[CHOICES] is None or by not in state[CHOICES].captures:
+        return None
+    exchange = Exchange(state)
+    if not isinstance(exc, Exception):
+        return exchange
+    if state[SCOPE] is None:
+        _tell_late(exchange, exc, state[CHOICES])
+    elif is_disconnect(exchange, exc):
+        exchange.disconnected = exchange.disconnected or not exchange.complete
+    else:
+        keep(exchange, exc, state[CHOICES], handled=handled)
+    return exchange
+
+
+def _tell_late(exchange: Exchange, exc: Exception, choices: Choices) -> None:
+    caught = Caught(snapshot(exc), choices.classifier(exc), late=True)
+    choices.recorder.publish(told_of(exchange, caught, choices.recorder.clock))
 
 
 def note_within(exchange: Exchange, exc: BaseException, choices: Choices) -> None:
@@ -84,7 +160,7 @@ async def fill_silence(exchange: Exchange, answers: Answers, send: Send) -> None
     exchange.complete = False  # what is complete is not the app's
 
 
-def is_disconnect(exchange: Exchange, exc: Exception) -> bool:
+def is_disconnect(exchange: Exchange, exc: BaseException) -> bool:
     """Whether an exception only says that the client has gone."""
     leaves = _leaves(exc)
     return bool(leaves) and all(_is_one_disconnect(exchange, leaf) for leaf in leaves)

@@ -16,15 +16,16 @@ from asgi_errorkit.exchange import (
     KEY,
     RECEIVED,
     SCOPE,
+    SEEN,
     SENT,
     STATUS,
     UNKNOWN,
     Exchange,
     State,
 )
-from asgi_errorkit.failure import failed, fill_silence, note_within
+from asgi_errorkit.failure import failed, fill_silence, note_within, tell
 from asgi_errorkit.holding import after_held, holds, nothing, release
-from asgi_errorkit.joining import gather, join
+from asgi_errorkit.joining import begin_running, gather, join
 from asgi_errorkit.response import FILE_BODIES, headers_of, watch_file, with_header
 from asgi_errorkit.session import serve_session
 from asgi_errorkit.types import ASGIApp, Message, Receive, Scope, Send
@@ -50,7 +51,7 @@ def frame(app: ASGIApp, choices: Choices) -> ASGIApp:
         if KEY in scope and scope[KEY][SCOPE] is not None:
             return await join(app, choices, scope, receive, send)
         if not recorder.running:
-            recorder.start()
+            begin_running(choices, scope)
         headers = headers_of(scope)
         if header in headers:
             request_id = id_of(headers[header])
@@ -80,6 +81,7 @@ def frame(app: ASGIApp, choices: Choices) -> ASGIApp:
             scope,
             clock,
             send,
+            choices,
             *UNKNOWN,
         ]  # as `begin` makes it: a call costs 70 ns
 
@@ -127,6 +129,8 @@ def frame(app: ASGIApp, choices: Choices) -> ASGIApp:
                 await release(Exchange(state), state[HELD], send, header)
             elif state[STATUS] is None and answers is not None:
                 await fill_silence(Exchange(state), answers, watched_send)
+            if state[SEEN] is not None:
+                await tell(Exchange(state), choices)
             return result
         except Exception as exc:
             if not await failed(Exchange(state), exc, choices, send, watched_send):
@@ -155,8 +159,11 @@ async def serve_other(
     """Websocket sessions are watched too; all else passes, and a lifespan's end flushes."""
     if scope.get("type") == "websocket":
         return await serve_session(app, choices, scope, receive, send)
+    if scope.get("type") != "lifespan":
+        return await app(scope, receive, send)
+    if choices.prepare is not None:
+        choices.prepare(scope)
     try:
         return await app(scope, receive, send)
     finally:
-        if scope.get("type") == "lifespan":
-            choices.recorder.flush()
+        choices.recorder.flush()

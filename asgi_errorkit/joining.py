@@ -5,11 +5,11 @@ from typing import Any
 
 from asgi_errorkit.choices import Answers, Choices
 from asgi_errorkit.exchange import KEY, Exchange, begin
-from asgi_errorkit.failure import failed, fill_silence
+from asgi_errorkit.failure import failed, fill_silence, tell
 from asgi_errorkit.holding import after_held, holds, nothing, release
 from asgi_errorkit.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["enter", "gather", "join"]
+__all__ = ["begin_running", "enter", "gather", "join"]
 
 
 async def join(app: ASGIApp, choices: Choices, scope: Scope, receive: Receive, send: Send) -> Any:
@@ -28,12 +28,21 @@ async def join(app: ASGIApp, choices: Choices, scope: Scope, receive: Receive, s
 def enter(exchange: Exchange, choices: Choices) -> None:
     """Have this frame's recorder get the exchange too; its log lines are written once."""
     recorder = choices.recorder
+    if choices.answers is not None:
+        exchange.choices = choices
     exchange.logged = exchange.logged or choices.logs
     if id(exchange.state) not in recorder.active:
-        if not recorder.running:
-            recorder.start()
+        if not recorder.running and exchange.scope is not None:
+            begin_running(choices, exchange.scope)
         exchange.joined += (recorder,)
         recorder.active[id(exchange.state)] = exchange.state
+
+
+def begin_running(choices: Choices, scope: Scope) -> None:
+    """What the first request does for all that follow."""
+    if choices.prepare is not None:
+        choices.prepare(scope)
+    choices.recorder.start()
 
 
 def gather(exchange: Exchange, collect: Callable[[Scope], dict[str, Any] | None]) -> None:
@@ -61,7 +70,7 @@ async def _answered(
     if scope is None:  # the exchange has ended; this is a task that outlived it
         raise RuntimeError("an app was called after its exchange had ended")
     inner = Exchange(begin(scope, exchange.headers, exchange.request_id, exchange.now, 0.0))
-    inner.send = exchange.send
+    inner.send, inner.choices = exchange.send, choices
     header = choices.ids.header
 
     def watched_send(message: Message) -> Awaitable[None]:
@@ -78,16 +87,23 @@ async def _answered(
         if inner.held:
             await release(inner, inner.held, send, header)
         elif inner.status is None and not exchange.started:
-            inner.disconnected = exchange.disconnected
-            await fill_silence(inner, answers, watched_send)
-            exchange.complete = False
+            await _fill_silence_inside(exchange, inner, answers, watched_send)
+        await tell(exchange, choices)
         return result
     except Exception as exc:
         if not await _failed_inside(exchange, inner, exc, choices, send, watched_send):
             raise
     finally:
         # The exception holds this frame by its traceback: a circle that only the collector ends.
-        inner.scope = inner.send = inner.seen = inner.held = None
+        inner.scope = inner.send = inner.choices = inner.seen = inner.held = None
+
+
+async def _fill_silence_inside(
+    exchange: Exchange, inner: Exchange, answers: Answers, send: Send
+) -> None:
+    inner.disconnected = exchange.disconnected
+    await fill_silence(inner, answers, send)
+    exchange.complete = False
 
 
 async def _failed_inside(
@@ -98,7 +114,7 @@ async def _failed_inside(
     send: Send,
     watched_send: Send,
 ) -> bool:
-    for name in ("seen", "disconnected", "complete", "extra"):
+    for name in ("seen", "disconnected", "complete", "caught", "extra"):
         setattr(inner, name, getattr(exchange, name))
     answered = await failed(inner, exc, choices, send, watched_send)
     for name in ("seen", "disconnected", "caught", "extra"):

@@ -36,7 +36,7 @@ from asgi_errorkit.exchange import (
     trace_context,
 )
 from asgi_errorkit.fields import LIMIT, Field, FromHeader, FromPath, FromQuery
-from asgi_errorkit.fingerprint import format_text, group_id
+from asgi_errorkit.fingerprint import Snapshot, format_text, group_id
 from asgi_errorkit.kept import Kept
 from asgi_errorkit.outcome import Outcome
 from asgi_errorkit.proxies import TrustedProxies
@@ -228,19 +228,26 @@ class Lines:
         info = (caught.verdict if caught else self.judge.status(record[STATUS] or 500)).info
         snapshot = caught.snapshot if caught else None
         category = info.error_type.value
-        group = group_id(snapshot, category, record[STATUS], self._labels(record))
         more["error_category"] = category
         more["severity"] = info.severity.value
+        if snapshot is not None and caught.handled and not outcome.failed:
+            more["error"], more["error_type"] = self._named(snapshot)
+            return
+        group = group_id(snapshot, category, record[STATUS], self._labels(record))
         more["error_group"] = group
         if snapshot is None:
             more["error"] = _WITHOUT_EXCEPTION.get(outcome, "the app failed and raised nothing")
             more["error_type"] = None
             return
-        more["error"] = self._redactor.text(snapshot.message, _TEXT_LIMIT)
-        more["error_type"] = snapshot.type_name.rpartition(".")[2]
+        more["error"], more["error_type"] = self._named(snapshot)
         if self._is_traceback_due(group, record[ENDED]):
             text = format_text(snapshot, limit_chars=8 * _TEXT_LIMIT)
             more["traceback"] = self._redactor.text(text, 10 * _TEXT_LIMIT)
+
+    def _named(self, snapshot: Snapshot) -> tuple[str, str]:
+        """What was raised: its message and the name of its class."""
+        message = self._redactor.text(snapshot.message, _TEXT_LIMIT)
+        return message, snapshot.type_name.rpartition(".")[2]
 
     def _is_traceback_due(self, group: str, at: float) -> bool:
         """A storm of one error fills the log with its lines, and not with one traceback."""

@@ -152,7 +152,8 @@ class RequestLines:
             # A session that was refused, or failed before that, was never open.
             start = "websocket_open" if record[STATUS] == 101 else ""
             event = "websocket_close"
-        failed = outcome.failed or record[CAUGHT] is not None
+        caught = record[CAUGHT]
+        failed = outcome.failed or (caught is not None and not caught.handled)
         taken = self._takes_all or failed or self._takes(record)
         tells_end = taken and event in (self._due_of_failures if outcome.failed else self._due)
         tells_start = taken and start in self._due

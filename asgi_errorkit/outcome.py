@@ -55,14 +55,17 @@ def outcomes_of(records: Sequence[Record]) -> list[Outcome]:
 
 def outcome_of(record: Record) -> Outcome:
     """Judge one ended exchange."""
+    caught: Caught | None = record[CAUGHT]
+    if caught is not None and caught.handled:
+        caught = None  # the answer says how bad it was
     if record[SESSION] is not None:
-        return _of_session(record)
-    if record[DISCONNECTED] and record[CAUGHT] is None:
+        return _of_session(record, caught)
+    if record[DISCONNECTED] and caught is None:
         return Outcome.CLIENT_DISCONNECT  # whatever was sent after that reached nobody
     status = record[STATUS]
     if record[COMPLETE]:
-        return _of_response(status or 500, record[CAUGHT])
-    if record[CAUGHT] is not None:
+        return _of_response(status or 500, caught)
+    if caught is not None:
         return Outcome.SERVER_ERROR if status is None else Outcome.TRUNCATED
     return Outcome.CANCELLED if record[INTERRUPTED] else Outcome.INCOMPLETE
 
@@ -77,8 +80,8 @@ def _of_response(status: int, caught: Caught | None) -> Outcome:
     return Outcome.OK if caught is None else Outcome.SERVER_ERROR  # whatever it was answered with
 
 
-def _of_session(record: Record) -> Outcome:
-    if record[CAUGHT] is not None:
+def _of_session(record: Record, caught: Caught | None) -> Outcome:
+    if caught is not None:
         return Outcome.SERVER_ERROR
     status = record[STATUS]
     if status is not None and status >= 400:  # refused before it was accepted

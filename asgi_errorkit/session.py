@@ -6,7 +6,7 @@ from typing import Any
 from asgi_errorkit.choices import Choices
 from asgi_errorkit.exchange import CURRENT, KEY, SCOPE, Exchange, begin, leave
 from asgi_errorkit.failure import is_disconnect, note, note_within
-from asgi_errorkit.joining import enter, gather
+from asgi_errorkit.joining import begin_running, enter, gather
 from asgi_errorkit.response import headers_of, start, with_header
 from asgi_errorkit.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -24,11 +24,11 @@ async def serve_session(
         return await _joined(app, Exchange(scope[KEY]), choices, scope, receive, send)
     recorder = choices.recorder
     if not recorder.running:
-        recorder.start()
+        begin_running(choices, scope)
     headers = headers_of(scope)
     request_id = choices.ids.of(headers.get(choices.ids.header))
     memory = recorder.sampler.memory_mb
-    state = begin(scope, headers, request_id, recorder.clock, memory, choices.logs, send)
+    state = begin(scope, headers, request_id, recorder.clock, memory, choices.logs, send, choices)
     exchange = Exchange(state)
     exchange.session = [0, 0, None]
 

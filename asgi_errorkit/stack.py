@@ -1,5 +1,6 @@
 """The stack of middlewares around one app, and ErrorKit, its one-line face."""
 
+from collections.abc import Collection
 from typing import Any
 
 from asgi_errorkit.apps import single_callable
@@ -173,7 +174,8 @@ class ErrorKit:
     request logged and measured.
 
     ``tracker`` is the `ErrorTracker` to count in; ``debug`` answers errors with their traceback
-    (never in production); ``log_level`` is the least level logged. For the options of the parts
+    (never in production); ``log_level`` is the least level logged; ``capture`` says which
+    frameworks are asked for the exceptions they answer themselves (see `ErrorHandlingMiddleware`). For the options of the parts
     give a ``stack`` instead: a `MiddlewareStack` with its middlewares added. The app is ``.app``;
     ``logging``, ``errors`` and ``performance`` are the three parts.
     """
@@ -190,6 +192,7 @@ class ErrorKit:
         tracker: ErrorTracker | None = None,
         debug: bool = False,
         log_level: str = "INFO",
+        capture: bool | Collection[str] = True,
         request_ids: RequestIds | None = None,
     ) -> None:
         check_type("stack", stack, MiddlewareStack)
@@ -202,11 +205,11 @@ class ErrorKit:
         if stack is None:
             stack = MiddlewareStack(error_tracker=tracker, request_ids=request_ids)
             stack.add_middleware(StructuredLoggingMiddleware, log_level=log_level)
-            stack.add_middleware(ErrorHandlingMiddleware, debug=debug)
-        elif tracker is not None or request_ids is not None or debug or log_level != "INFO":
+            stack.add_middleware(ErrorHandlingMiddleware, debug=debug, capture=capture)
+        elif (tracker, request_ids, debug, log_level, capture) != (None, None, False, "INFO", True):
             raise ValueError(
                 "with a stack, give error_tracker and request_ids to MiddlewareStack(...), "
-                "debug and log_level to its middlewares"
+                "debug, log_level and capture to its middlewares"
             )
         self.app = app
         self.tracker = stack.error_tracker

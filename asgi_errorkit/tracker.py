@@ -18,16 +18,14 @@ from asgi_errorkit.exchange import (
     ID,
     KIND,
     METHOD,
-    NOW,
     PATH,
     QUERY,
-    SCOPE,
     STATUS,
     Caught,
-    Exchange,
     Record,
-    begin,
+    Seen,
     current,
+    told_of,
     trace_context,
 )
 from asgi_errorkit.fingerprint import Snapshot, as_json, group_id, snapshot, top_in_app
@@ -182,14 +180,9 @@ class ErrorTracker:
         )
         exchange = current()
         if exchange is not None and exc is not None:
-            told_of = exchange.seen[1] if exchange.seen and exchange.seen[0] is exc else ()
-            exchange.seen = (exc, (*told_of, id(self)))
-        told = self._around(exchange)
-        told.caught = caught
-        told.ended_at = told.started_at
-        told.state[SCOPE] = told.state[NOW] = None
-        told.state[KIND] = ERROR
-        self.recorder.publish(told.state)
+            before = exchange.seen if exchange.seen and exchange.seen.exc is exc else Seen(exc)
+            exchange.seen = before._replace(counted_by=(*before.counted_by, id(self)))
+        self.recorder.publish(told_of(exchange, caught, self.recorder.clock))
 
     def get_error_stats(self, window_minutes: float = 5) -> dict[str, Any]:
         """What went wrong in the last minutes (more than 0, at most 60), with all requests beside it.
@@ -265,7 +258,7 @@ class ErrorTracker:
         if caught and id(self) in caught.counted_by:
             return
         counts.add(verdict.info)
-        if caught or outcome.failed:
+        if outcome.failed or (caught and not caught.handled):
             try:
                 self._add_to_group(record, caught, verdict.info, offset)
             except Exception:  # noqa: BLE001  one odd record must not cost the others of its batch
@@ -334,16 +327,6 @@ class ErrorTracker:
             else None,
             "context": self.redactor.mapping(caught.context) if caught and caught.context else None,
         }
-
-    def _around(self, exchange: Exchange | None) -> Exchange:
-        """A stand-in that carries an error told of within ``exchange``, or outside of any."""
-        clock, memory = self.recorder.clock, self.recorder.sampler.memory_mb
-        if exchange is None:
-            nobody = Exchange(begin({}, {}, "", clock, memory))
-            nobody.method = ""
-            return nobody
-        scope = exchange.scope or {"method": exchange.method, "path": exchange.path}
-        return Exchange(begin(scope, exchange.headers, exchange.request_id, clock, memory))
 
 
 def _exception_of(context: Mapping[str, Any] | None) -> BaseException | None:

@@ -1,17 +1,25 @@
 """Error handling as middleware: catches, classifies, records and answers what the app raises."""
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from inspect import isawaitable
 from typing import Any, TypeAlias
 
 from asgi_errorkit.apps import choices_within, single_callable
+from asgi_errorkit.capture import FRAMEWORKS, install
 from asgi_errorkit.choices import Choices
 from asgi_errorkit.exchange import Exchange
 from asgi_errorkit.frame import frame
 from asgi_errorkit.identity import RequestIds
 from asgi_errorkit.logs import log_unclaimed
-from asgi_errorkit.options import check_bool, check_callable, check_headers, check_type, is_header
+from asgi_errorkit.options import (
+    check_bool,
+    check_callable,
+    check_headers,
+    check_type,
+    is_header,
+    strings,
+)
 from asgi_errorkit.problem import NOT_TO_SET, Answer, Failure, answer
 from asgi_errorkit.tracker import ErrorTracker
 from asgi_errorkit.types import ASGIApp, Message, Receive, Scope, Send
@@ -39,7 +47,9 @@ class ErrorHandlingMiddleware:
     for the usual one; both may be async, and are counted in ``hook_errors`` when they raise.
     ``reraise`` lets an answered exception go on, for chains in which something further out wants
     it. ``log_errors`` has each failure logged by the logger "asgi_errorkit.errors" where no
-    `StructuredLoggingMiddleware` logs it. Once the response has started, an error is recorded and
+    `StructuredLoggingMiddleware` logs it. ``capture`` has frameworks tell of the exceptions that
+    they answer themselves, by their own hooks: True for whichever are found within the app, False
+    for none, or the names of some (see `asgi_errorkit.capture.FRAMEWORKS`). Once the response has started, an error is recorded and
     always goes on.
     """
 
@@ -54,6 +64,7 @@ class ErrorHandlingMiddleware:
         on_error: OnError | None = None,
         responder: Responder | None = None,
         log_errors: bool = True,
+        capture: bool | Collection[str] = True,
         request_ids: RequestIds | None = None,
     ) -> None:
         check_type("error_tracker", error_tracker, ErrorTracker)
@@ -74,12 +85,16 @@ class ErrorHandlingMiddleware:
             on_error=on_error,
             responder=responder,
         )
+        self._frameworks = _frameworks(capture)
+        self._capture({})
         within = choices_within(app)
         self.choices = Choices(
             recorder=self.error_tracker.recorder,
             classifier=self.error_tracker.classifier,
             ids=request_ids or (within.ids if within else RequestIds()),
             answers=self._answers,
+            captures=self._frameworks,
+            prepare=self._capture if self._frameworks else None,
         )
         self.error_tracker.recorder.after_fork(self.choices.ids.reset_after_fork)
         if log_errors:
@@ -89,6 +104,12 @@ class ErrorHandlingMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         return await self._serve(scope, receive, send)
+
+    def _capture(self, scope: Scope) -> None:
+        """Hook into the frameworks within the app; once more when the first scope tells of one."""
+        if self._frameworks:
+            for app in (self.app, scope.get("app"), scope.get("litestar_app")):
+                install(app, self._frameworks)
 
     @property
     def hook_errors(self) -> int:
@@ -200,6 +221,19 @@ class _Answers:
         self.hook_errors += 1
         if self.hook_errors == 1:
             logger.error("%r failed; further failures are only counted", broken, exc_info=error)
+
+
+def _frameworks(capture: bool | Collection[str]) -> frozenset[str]:
+    known = frozenset(FRAMEWORKS.values())
+    if isinstance(capture, bool):
+        return known if capture else frozenset()
+    names = frozenset(strings("capture", capture))
+    if not names <= known:
+        raise ValueError(
+            f"capture must be True, False or names among {', '.join(sorted(known))}; "
+            f"got {min(names - known)!r}"
+        )
+    return names
 
 
 def _joined(headers: list[tuple[bytes, bytes]], held: list[Message]) -> list[tuple[bytes, bytes]]:

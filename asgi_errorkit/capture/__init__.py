@@ -1,0 +1,112 @@
+"""What frameworks swallow: each is asked, by a hook of its own, for the exceptions that it answers.
+
+One file for each framework, with a function ``install(app)``; none is imported unless its framework
+is found within the app that is wrapped. A hook calls `asgi_errorkit.failure.swallowed`, which finds
+the exchange it belongs to, and never changes what the framework answers.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any
+from weakref import WeakSet
+
+from asgi_errorkit.fingerprint import type_name
+
+__all__ = ["FRAMEWORKS", "install"]
+
+logger = logging.getLogger("asgi_errorkit")
+
+FRAMEWORKS: Mapping[str, str] = MappingProxyType(
+    {
+        "starlette.applications.Starlette": "starlette",
+        "starlette.middleware.exceptions.ExceptionMiddleware": "starlette",
+        "quart.app.Quart": "quart",
+        "litestar.app.Litestar": "litestar",
+        "django.core.handlers.asgi.ASGIHandler": "django",
+        "falcon.asgi.app.App": "falcon",
+    }
+)
+"""The qualified name of a class of each framework, and the file here that knows it."""
+
+# Where wrappers, routers and servers keep the application they stand around.
+_WITHIN = ("app", "application", "asgi_app", "wsgi_application", "__self__", "func", "__wrapped__")
+_MANY_WITHIN = ("routes", "application_mapping")
+_MOST = 500
+
+_hooked: "WeakSet[Any]" = WeakSet()
+
+
+def install(app: Any, names: Iterable[str] | None = None) -> list[str]:
+    """Hook into each framework within ``app``, once; return the names of those found there.
+
+    ``names`` are the only ones to hook into. A framework whose hook cannot be set is told of once,
+    and its errors are then known by their status alone.
+    """
+    wanted = None if names is None else frozenset(names)
+    found = []
+    for each in within(app):
+        name = _framework_of(each)
+        if name is None or (wanted is not None and name not in wanted):
+            continue
+        found.append(name)
+        if not _is_hooked(each):
+            _hook(each, name)
+    return found
+
+
+def within(app: Any) -> Iterator[Any]:
+    """The app, and every application that it wraps, mounts or routes to."""
+    pending: list[Any] = [app]
+    seen: dict[int, Any] = {}
+    while pending and len(seen) < _MOST:
+        each = pending.pop()
+        if each is None or id(each) in seen or isinstance(each, (str, bytes, int)):
+            continue
+        seen[id(each)] = each  # held, so that no later object gets its id
+        yield each
+        pending += [_read(each, name) for name in _WITHIN]
+        for name in _MANY_WITHIN:
+            pending += _listed(_read(each, name))
+
+
+def _framework_of(app: Any) -> str | None:
+    names = (FRAMEWORKS.get(type_name(cls)) for cls in type(app).__mro__)
+    return next(filter(None, names), None)
+
+
+def _hook(app: Any, name: str) -> None:
+    try:
+        import_module(f"{__name__}.{name}").install(app)
+    except Exception as error:
+        logger.warning(
+            "the exceptions that %s answers itself cannot be seen: its version may be too old or "
+            "too new",
+            name,
+            exc_info=error,
+        )
+
+
+def _is_hooked(app: Any) -> bool:
+    """Whether it has been hooked into before; from now on it has."""
+    try:
+        if app in _hooked:
+            return True
+        _hooked.add(app)
+    except TypeError:  # neither hashable nor weakly referenced: the hook has to know by itself
+        return False
+    return False
+
+
+def _read(thing: Any, name: str) -> Any:
+    try:
+        return getattr(thing, name, None)
+    except Exception:  # noqa: BLE001  a property may raise anything
+        return None
+
+
+def _listed(things: Any) -> list[Any]:
+    if isinstance(things, Mapping):
+        return list(things.values())[:_MOST]
+    return list(things)[:_MOST] if isinstance(things, (list, tuple)) else []
