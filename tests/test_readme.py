@@ -3,6 +3,7 @@
 import logging
 import re
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ async def test_an_example_runs(block: str) -> None:
         "app": FastAPI(),
         "ErrorKit": ErrorKit,
         "ErrorType": ErrorType,
-        "Litestar": Litestar,
+        "Litestar": partial(Litestar, logging_config=None),
         "falcon_app": falcon.asgi.App(),
         "get_asgi_application": FastAPI,  # Django has one configuration for a whole process
         "handler": handler,

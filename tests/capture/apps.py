@@ -203,7 +203,8 @@ def _litestar() -> Any:
             streamed,
             later,
             Router("/mounted", route_handlers=[failing]),
-        ]
+        ],
+        logging_config=None,  # else it takes the handlers of the whole process away
     )
 
 
