@@ -7,11 +7,12 @@ from typing import Any
 from asgi_errorkit.choices import Answers, Choices
 from asgi_errorkit.exchange import CHOICES, CURRENT, KEY, SCOPE, Caught, Exchange, Seen, told_of
 from asgi_errorkit.fingerprint import snapshot, type_name
-from asgi_errorkit.holding import release
-from asgi_errorkit.types import Send
+from asgi_errorkit.holding import holds, release
+from asgi_errorkit.types import Message, Send
 
 __all__ = [
     "failed",
+    "failing",
     "fill_silence",
     "is_disconnect",
     "note",
@@ -39,6 +40,19 @@ _WRAPPERS = frozenset(("litestar.exceptions.base_exceptions.LitestarException",)
 _MOST_LEAVES = 20
 _traceback_of: Any = vars(BaseException)["__traceback__"].__get__
 _leaves_of: Any = vars(BaseExceptionGroup)["exceptions"].__get__
+
+
+def failing(exchange: Exchange, choices: Choices, message: Message) -> bool:
+    """Look closer at the start of a response of 500 or more; True when it is held back for now.
+
+    What the application has told of before, or logged, is taken for what failed.
+    """
+    answers, seen = choices.answers, exchange.seen
+    if answers is not None and message.get("status") == 500 and holds(exchange, answers, message):
+        return True
+    if seen is not None and exchange.caught is None and isinstance(seen.exc, Exception):
+        keep(exchange, seen.exc, exchange.choices)
+    return False
 
 
 async def failed(

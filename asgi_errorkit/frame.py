@@ -23,8 +23,8 @@ from asgi_errorkit.exchange import (
     Exchange,
     State,
 )
-from asgi_errorkit.failure import failed, fill_silence, note_within, tell
-from asgi_errorkit.holding import after_held, holds, nothing, release
+from asgi_errorkit.failure import failed, failing, fill_silence, note_within, tell
+from asgi_errorkit.holding import after_held, nothing, release
 from asgi_errorkit.joining import begin_running, gather, join
 from asgi_errorkit.response import FILE_BODIES, headers_of, watch_file, with_header
 from asgi_errorkit.session import serve_session
@@ -107,13 +107,12 @@ def frame(app: ASGIApp, choices: Choices) -> ASGIApp:
                     state[ENDED] = clock()
                     state[COMPLETE] = True
             elif kind == "http.response.start":
-                if (
-                    answers is not None
-                    and message.get("status") == 500
-                    and holds(Exchange(state), answers, message)
+                status = message.get("status")
+                if (status.__class__ is not int or status >= 500) and failing(
+                    Exchange(state), choices, message
                 ):
                     return nothing()
-                state[STATUS] = message.get("status")
+                state[STATUS] = status
                 state[FIRST_BYTE] = clock()
                 message = with_header(message, header, request_id)
             elif kind in FILE_BODIES:

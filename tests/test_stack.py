@@ -227,7 +227,7 @@ def with_option(cls, **options):
         (
             lambda: ErrorKit(hello, stack=quiet_stack(), debug=True),
             ValueError,
-            r"error_tracker and request_ids to MiddlewareStack\(...\), debug and log_level to its",
+            r"error_tracker and request_ids to MiddlewareStack\(...\), debug, log_level and capture to its",
         ),
         (lambda: ErrorKit(hello, stack=quiet_stack(), tracker=quiet_tracker()), ValueError, "give"),
         (lambda: ErrorKit(hello, log_level="LOUD"), ValueError, "log_level must be DEBUG"),

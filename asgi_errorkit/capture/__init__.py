@@ -12,9 +12,19 @@ from types import MappingProxyType
 from typing import Any
 from weakref import WeakSet
 
+from asgi_errorkit.classify import Classifier
 from asgi_errorkit.fingerprint import type_name
+from asgi_errorkit.recorder import Recorder
 
-__all__ = ["FRAMEWORKS", "install"]
+__all__ = [
+    "FALLBACK",
+    "FRAMEWORKS",
+    "NAMES",
+    "ORPHANS",
+    "install",
+    "install_fallback",
+    "install_orphans",
+]
 
 logger = logging.getLogger("asgi_errorkit")
 
@@ -30,6 +40,14 @@ FRAMEWORKS: Mapping[str, str] = MappingProxyType(
 )
 """The qualified name of a class of each framework, and the file here that knows it."""
 
+FALLBACK = "logs"
+"""What is done for an app of a framework that nobody here knows."""
+
+ORPHANS = "orphans"
+"""Errors of tasks, threads and finalizers that nobody awaits."""
+
+NAMES = frozenset((*FRAMEWORKS.values(), FALLBACK, ORPHANS))
+
 # Where wrappers, routers and servers keep the application they stand around.
 _WITHIN = ("app", "application", "asgi_app", "wsgi_application", "__self__", "func", "__wrapped__")
 _MANY_WITHIN = ("routes", "application_mapping")
@@ -38,22 +56,34 @@ _MOST = 500
 _hooked: "WeakSet[Any]" = WeakSet()
 
 
-def install(app: Any, names: Iterable[str] | None = None) -> list[str]:
-    """Hook into each framework within ``app``, once; return the names of those found there.
+def install(apps: Iterable[Any], names: Iterable[str] = NAMES) -> list[str]:
+    """Hook into each framework within ``apps``, once; return the names of those found there.
 
     ``names`` are the only ones to hook into. A framework whose hook cannot be set is told of once,
     and its errors are then known by their status alone.
     """
-    wanted = None if names is None else frozenset(names)
+    wanted = frozenset(names)
     found = []
-    for each in within(app):
+    for each in (each for app in apps for each in within(app)):
         name = _framework_of(each)
-        if name is None or (wanted is not None and name not in wanted):
+        if name not in wanted:
             continue
         found.append(name)
         if not _is_hooked(each):
             _hook(each, name)
     return found
+
+
+def install_fallback() -> None:
+    """Know exceptions by what is logged of them; see `asgi_errorkit.capture.logs`."""
+    _hook(None, FALLBACK)
+
+
+def install_orphans(recorder: Recorder, classifier: Classifier) -> None:
+    """Know errors that nobody awaits; see `asgi_errorkit.capture.orphans`."""
+    from asgi_errorkit.capture import orphans  # noqa: PLC0415  only those who serve pay for it
+
+    orphans.install(recorder, classifier)
 
 
 def within(app: Any) -> Iterator[Any]:
@@ -71,9 +101,9 @@ def within(app: Any) -> Iterator[Any]:
             pending += _listed(_read(each, name))
 
 
-def _framework_of(app: Any) -> str | None:
+def _framework_of(app: Any) -> str:
     names = (FRAMEWORKS.get(type_name(cls)) for cls in type(app).__mro__)
-    return next(filter(None, names), None)
+    return next(filter(None, names), "")
 
 
 def _hook(app: Any, name: str) -> None:

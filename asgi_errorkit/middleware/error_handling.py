@@ -6,7 +6,14 @@ from inspect import isawaitable
 from typing import Any, TypeAlias
 
 from asgi_errorkit.apps import choices_within, single_callable
-from asgi_errorkit.capture import FRAMEWORKS, install
+from asgi_errorkit.capture import (
+    FALLBACK,
+    NAMES,
+    ORPHANS,
+    install,
+    install_fallback,
+    install_orphans,
+)
 from asgi_errorkit.choices import Choices
 from asgi_errorkit.exchange import Exchange
 from asgi_errorkit.frame import frame
@@ -49,7 +56,7 @@ class ErrorHandlingMiddleware:
     it. ``log_errors`` has each failure logged by the logger "asgi_errorkit.errors" where no
     `StructuredLoggingMiddleware` logs it. ``capture`` has frameworks tell of the exceptions that
     they answer themselves, by their own hooks: True for whichever are found within the app, False
-    for none, or the names of some (see `asgi_errorkit.capture.FRAMEWORKS`). Once the response has started, an error is recorded and
+    for none, or the names of some (see `asgi_errorkit.capture.NAMES`). Once the response has started, an error is recorded and
     always goes on.
     """
 
@@ -86,7 +93,7 @@ class ErrorHandlingMiddleware:
             responder=responder,
         )
         self._frameworks = _frameworks(capture)
-        self._capture({})
+        install([app], self._frameworks)
         within = choices_within(app)
         self.choices = Choices(
             recorder=self.error_tracker.recorder,
@@ -106,10 +113,12 @@ class ErrorHandlingMiddleware:
         return await self._serve(scope, receive, send)
 
     def _capture(self, scope: Scope) -> None:
-        """Hook into the frameworks within the app; once more when the first scope tells of one."""
-        if self._frameworks:
-            for app in (self.app, scope.get("app"), scope.get("litestar_app")):
-                install(app, self._frameworks)
+        """Hook into the frameworks within the app, once more with what the first scope tells."""
+        apps = (self.app, scope.get("app"), scope.get("litestar_app"))
+        if not install(apps, self._frameworks) and FALLBACK in self._frameworks:
+            install_fallback()
+        if ORPHANS in self._frameworks:
+            install_orphans(self.choices.recorder, self.choices.classifier)
 
     @property
     def hook_errors(self) -> int:
@@ -224,14 +233,13 @@ class _Answers:
 
 
 def _frameworks(capture: bool | Collection[str]) -> frozenset[str]:
-    known = frozenset(FRAMEWORKS.values())
     if isinstance(capture, bool):
-        return known if capture else frozenset()
+        return NAMES if capture else frozenset()
     names = frozenset(strings("capture", capture))
-    if not names <= known:
+    if not names <= NAMES:
         raise ValueError(
-            f"capture must be True, False or names among {', '.join(sorted(known))}; "
-            f"got {min(names - known)!r}"
+            f"capture must be True, False or names among {', '.join(sorted(NAMES))}; "
+            f"got {min(names - NAMES)!r}"
         )
     return names
 

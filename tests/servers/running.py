@@ -22,11 +22,16 @@ UVICORN_OPTIONS = "--no-use-colors --host 127.0.0.1 --port 0 --timeout-graceful-
 UVICORN = f"uvicorn --no-access-log {UVICORN_OPTIONS}"
 HYPERCORN = "hypercorn --bind 127.0.0.1:0 --workers 0 --graceful-timeout 2"
 SERVE = f"asgi_errorkit serve {UVICORN_OPTIONS}"
+GUNICORN = "gunicorn --no-control-socket --bind 127.0.0.1:0 --graceful-timeout 20 --keep-alive 20"
 COMMANDS = {
     "uvicorn-h11": f"{UVICORN} --http h11 --loop asyncio --ws websockets-sansio",
     "uvicorn-httptools": f"{UVICORN} --http httptools --loop uvloop --ws wsproto",
     "hypercorn-asyncio": f"{HYPERCORN} --worker-class asyncio",
     "hypercorn-trio": f"{HYPERCORN} --worker-class trio",
+    "granian": "granian --interface asgi --host 127.0.0.1 --port 0 --log-config granian.json",
+    "daphne": "daphne --bind 127.0.0.1 --port 0 --access-log /dev/null",
+    "gunicorn-asgi": f"{GUNICORN} --worker-class asgi",
+    "gunicorn-uvicorn": f"{GUNICORN} --worker-class uvicorn_worker.UvicornWorker",
 }
 
 
