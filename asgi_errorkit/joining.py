@@ -30,6 +30,8 @@ def enter(exchange: Exchange, choices: Choices) -> None:
     recorder = choices.recorder
     if choices.answers is not None:
         exchange.choices = choices
+        if choices.prepare is not None and exchange.scope is not None:
+            choices.prepare(exchange.scope)
     exchange.logged = exchange.logged or choices.logs
     if id(exchange.state) not in recorder.active:
         if not recorder.running and exchange.scope is not None:

@@ -92,6 +92,7 @@ class ErrorHandlingMiddleware:
             on_error=on_error,
             responder=responder,
         )
+        self._captured = False
         self._frameworks = _frameworks(capture)
         install([app], self._frameworks)
         within = choices_within(app)
@@ -114,6 +115,9 @@ class ErrorHandlingMiddleware:
 
     def _capture(self, scope: Scope) -> None:
         """Hook into the frameworks within the app, once more with what the first scope tells."""
+        if self._captured and self.choices.recorder.running:
+            return
+        self._captured = True
         apps = (self.app, scope.get("app"), scope.get("litestar_app"))
         if not install(apps, self._frameworks) and FALLBACK in self._frameworks:
             install_fallback()

@@ -150,13 +150,13 @@ def quart() -> Any:
     return app
 
 
-def litestar() -> Any:
+def litestar(**options: Any) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # its newest has another style
-        return _litestar()
+        return _litestar(**options)
 
 
-def _litestar() -> Any:
+def _litestar(**options: Any) -> Any:
     from litestar import Litestar, Response, Router, get
     from litestar.background_tasks import BackgroundTask
     from litestar.exceptions import HTTPException
@@ -204,6 +204,7 @@ def _litestar() -> Any:
             later,
             Router("/mounted", route_handlers=[failing]),
         ],
+        **options,
         logging_config=None,  # else it takes the handlers of the whole process away
     )
 

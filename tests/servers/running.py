@@ -34,6 +34,13 @@ COMMANDS = {
     "gunicorn-uvicorn": f"{GUNICORN} --worker-class uvicorn_worker.UvicornWorker",
 }
 
+READY = {
+    "granian": r"Started worker-1",
+    "daphne": r"on TCP address 127\.0\.0\.1:(\d+)",
+    "gunicorn-uvicorn": r"http://127\.0\.0\.1:(\d+)[\s\S]*Application startup complete",
+}
+"""What a server says when its app has started, unless it is `on http://127.0.0.1:<port>`."""
+
 
 def until(happened, what):
     """Ask again and again until the answer is true; the answer, or a failure at the deadline."""
@@ -53,6 +60,7 @@ class Running:
 
     def __init__(self, command, app, folder, *, options="", stdout=None):
         self.name = f"{command} {app}"
+        self._says_when_ready = READY.get(command, r"on http://127\.0\.0\.1:(\d+)")
         self.log_path = folder / "stdout"
         self._said_path = folder / "stderr"
         self._shown = 0
@@ -111,8 +119,9 @@ class Running:
         return until(written, f"the last log line of {request_id}")[-1]
 
     def memory(self):
-        """Resident bytes."""
-        return psutil.Process(self.process.pid).memory_info().rss
+        """Resident bytes, with those of its workers."""
+        main = psutil.Process(self.process.pid)
+        return sum(each.memory_info().rss for each in [main, *main.children(recursive=True)])
 
     @property
     def alive(self):
@@ -134,9 +143,15 @@ class Running:
         self.process.wait(DEADLINE_SECONDS)
 
     def _port(self):
-        found = re.search(r"on http://127\.0\.0\.1:(\d+)", self.said())
+        found = re.search(self._says_when_ready, self.said())
         assert found or self.alive, f"{self.name} ended at once:\n{self.said()}"
+        if found and not found.groups():  # it does not say which port it was given
+            return self._listening_port()
         return int(found[1]) if found else None
+
+    def _listening_port(self):
+        connections = psutil.Process(self.process.pid).net_connections("tcp4")
+        return next(each.laddr.port for each in connections if each.status == psutil.CONN_LISTEN)
 
     def _listens(self):
         try:
