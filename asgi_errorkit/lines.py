@@ -128,6 +128,14 @@ class Lines:
                 shared += f',"trace_id":"{context[0]}","span_id":"{context[1]}"'
         return shared
 
+    def both(self, record: Record, offset: float) -> tuple[str, str]:
+        """The two lines of an ordinary request."""
+        shared = self.shared(record)
+        return (
+            self.start("request_start", record, offset, shared),
+            self.end("request_complete", record, _OK, offset, shared),
+        )
+
     def start(self, event: str, record: Record, offset: float, shared: str) -> str:
         """The line that tells of a beginning: of a websocket, the moment it was accepted."""
         at = record[STARTED] if record[SESSION] is None else record[FIRST_BYTE]

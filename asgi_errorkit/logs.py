@@ -46,6 +46,7 @@ EVENTS = (
 
 _MAX_ANNOUNCED = 100_000
 _MAX_UNTOLD = 10_000
+_OK = Outcome.OK
 _UNKNOWN = object()
 
 
@@ -112,6 +113,12 @@ class RequestLines:
         self._announced: dict[tuple[str, float], None] = {}
         self._excluded = frozenset(path for path in exclude_paths if not path.endswith("*"))
         self._excluded_prefixes = tuple(path[:-1] for path in exclude_paths if path.endswith("*"))
+        self._tells_all = (
+            {"request_start", "request_complete"} <= self._due
+            and not exclude_paths
+            and success_sample_rate >= 1.0
+            and on_request is None
+        )
         self._takes_all = not exclude_paths and success_sample_rate >= 1.0
         self._sample_rate = success_sample_rate
         self._on_request = on_request
@@ -120,12 +127,15 @@ class RequestLines:
     def __call__(self, batch: Batch) -> None:
         mine = self.claim  # somebody further out may write the lines of an exchange
         lines: list[str] = []
+        simple = self._tells_all and not self._announced
         for record, outcome in zip(batch.records, batch.outcomes, strict=True):
             kind = record[KIND]
             if record[LOGGED] != mine or kind == ERROR:
                 continue
             try:
-                if kind == START:
+                if simple and outcome is _OK and record[SESSION] is None:
+                    lines += self.lines.both(record, batch.offset)
+                elif kind == START:
                     self._tell_start(lines, record, batch.offset)
                 else:
                     self._tell(lines, record, outcome, batch.offset)
