@@ -34,10 +34,13 @@ _DISCONNECTS = frozenset(
     )
 )
 
-# What frameworks raise from the true exception.
-_WRAPPERS = frozenset(("litestar.exceptions.base_exceptions.LitestarException",))
+# What frameworks raise from the true exception, and how it begins where its class says too little.
+_WRAPPERS = {
+    "builtins.RuntimeError": "Caught handled exception, but response already started",  # Starlette
+    "litestar.exceptions.base_exceptions.LitestarException": "",
+}
 
-_MOST_LEAVES = 20
+_MOST_LEAVES = 1000
 _traceback_of: Any = vars(BaseException)["__traceback__"].__get__
 _leaves_of: Any = vars(BaseExceptionGroup)["exceptions"].__get__
 
@@ -60,7 +63,7 @@ async def failed(
 ) -> bool:
     """Record what escaped the app; True when it was answered and need not go any further."""
     answers = choices.answers
-    held, exchange.held = exchange.held, None
+    held, exchange.held = exchange.held, []  # from now on nothing is held
     if is_disconnect(exchange, exc):
         gone = exchange.disconnected or not exchange.complete
         exchange.disconnected = gone or raised_by(
@@ -108,13 +111,19 @@ def keep(exchange: Exchange, exc: Exception, choices: Choices, *, handled: bool 
 
 def _unwrapped(exc: Exception) -> BaseException:
     """The exception that a framework has put into one of its own."""
-    if type_name(type(exc)) not in _WRAPPERS:
+    beginning = _WRAPPERS.get(type_name(type(exc)))
+    if beginning is None or (beginning and not _begins(exc, beginning)):
         return exc
     cause = exc.__cause__
     if isinstance(cause, BaseExceptionGroup):
         leaves = _leaves(cause)
         return leaves[0] if len(leaves) == 1 else cause
     return cause or exc
+
+
+def _begins(exc: Exception, beginning: str) -> bool:
+    words = exc.args[0] if exc.args else None
+    return isinstance(words, str) and words.startswith(beginning)
 
 
 async def tell(exchange: Exchange, choices: Choices) -> None:
@@ -161,7 +170,13 @@ def _tell_late(exchange: Exchange, exc: Exception, choices: Choices) -> None:
 
 def note_within(exchange: Exchange, exc: BaseException, choices: Choices) -> None:
     """Keep the errors that a group carries beside the cancellation that lets it pass."""
-    if exchange.caught is None and any(issubclass(type(leaf), Exception) for leaf in _leaves(exc)):
+    if exchange.caught is not None or not isinstance(exc, BaseExceptionGroup):
+        return
+    leaves = _leaves(exc)
+    errors = [leaf for leaf in leaves if issubclass(type(leaf), Exception)]
+    if errors and all(_is_one_disconnect(exchange, error) for error in errors):
+        exchange.disconnected = exchange.disconnected or not exchange.complete
+    elif errors or not leaves:
         exchange.caught = Caught(snapshot(exc), choices.classifier(exc), late=exchange.complete)
 
 
@@ -169,6 +184,7 @@ async def fill_silence(exchange: Exchange, answers: Answers, send: Send) -> None
     """Answer for an app that has returned without a word: servers differ, and daphne hangs."""
     if exchange.scope is None or exchange.disconnected:
         return
+    exchange.held = []
     silence = RuntimeError("the app returned without a response")
     await answers.answer(exchange, silence, exchange.scope, send, [])
     exchange.complete = False  # what is complete is not the app's

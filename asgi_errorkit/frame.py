@@ -24,7 +24,7 @@ from asgi_errorkit.exchange import (
     State,
 )
 from asgi_errorkit.failure import failed, failing, fill_silence, note_within, tell
-from asgi_errorkit.holding import after_held, nothing, release
+from asgi_errorkit.holding import after_held, let_go, nothing, release
 from asgi_errorkit.joining import begin_running, gather, join
 from asgi_errorkit.response import FILE_BODIES, headers_of, watch_file, with_header
 from asgi_errorkit.session import serve_session
@@ -86,6 +86,8 @@ def frame(app: ASGIApp, choices: Choices) -> ASGIApp:
         ]  # as `begin` makes it: a call costs 70 ns
 
         async def watched_receive() -> Message:
+            if state[HELD]:  # whoever listens has nothing to raise
+                await release(Exchange(state), state[HELD], send, header)
             message = await receive()
             kind = message.get("type")
             if kind == "http.request":
@@ -137,6 +139,7 @@ def frame(app: ASGIApp, choices: Choices) -> ASGIApp:
         except BaseException as exc:
             state[INTERRUPTED] = True
             note_within(Exchange(state), exc, choices)
+            await let_go(Exchange(state), exc, send, header)
             raise
         finally:
             try:

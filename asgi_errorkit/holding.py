@@ -12,7 +12,7 @@ from asgi_errorkit.exchange import Exchange
 from asgi_errorkit.response import FILE_BODIES, body, start, watch_file
 from asgi_errorkit.types import Message, Send
 
-__all__ = ["after_held", "holds", "nothing", "release"]
+__all__ = ["after_held", "holds", "let_go", "nothing", "release"]
 
 
 async def nothing() -> None:
@@ -27,7 +27,9 @@ def holds(exchange: Exchange, answers: Answers, message: Message) -> bool:
     background task.
     """
     handled = sys.exc_info()[0]
-    if handled is None or any(cls.__name__ == "HTTPException" for cls in handled.__mro__):
+    if exchange.held is not None or handled is None:
+        return False  # nothing is held twice, nor what is sent in place of what was held
+    if any(cls.__name__ == "HTTPException" for cls in handled.__mro__):
         return False
     scope = exchange.scope
     if exchange.started or scope is None or not answers.may_replace(message):
@@ -53,7 +55,7 @@ def after_held(
 
 async def release(exchange: Exchange, messages: list[Message], send: Send, header: bytes) -> None:
     """Send what was held back, noted as if it had been sent at once."""
-    exchange.held = None
+    exchange.held = []
     for message in messages:
         if message.get("type") == "http.response.start":
             await send(start(exchange, message, exchange.now(), header))
@@ -63,3 +65,14 @@ async def release(exchange: Exchange, messages: list[Message], send: Send, heade
         elif message.get("type") in FILE_BODIES:
             watch_file(exchange, message, exchange.now())
         await send(message)
+
+
+async def let_go(exchange: Exchange, exc: BaseException, send: Send, header: bytes) -> None:
+    """Send what was held back when the app is cancelled or the process leaves, as it would be."""
+    held = exchange.held
+    if not held or isinstance(exc, GeneratorExit):  # a coroutine that is closed may not wait
+        return
+    try:
+        await release(exchange, held, send, header)
+    except Exception:  # noqa: BLE001, S110  the client has gone too: what is under way goes on
+        pass

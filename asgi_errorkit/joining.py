@@ -6,7 +6,7 @@ from typing import Any
 from asgi_errorkit.choices import Answers, Choices
 from asgi_errorkit.exchange import KEY, Exchange, begin
 from asgi_errorkit.failure import failed, fill_silence, tell
-from asgi_errorkit.holding import after_held, holds, nothing, release
+from asgi_errorkit.holding import after_held, holds, let_go, nothing, release
 from asgi_errorkit.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["begin_running", "enter", "gather", "join"]
@@ -84,8 +84,13 @@ async def _answered(
             inner.status = message.get("status")
         return send(message)
 
+    async def watched_receive() -> Message:
+        if inner.held:
+            await release(inner, inner.held, send, header)
+        return await receive()
+
     try:
-        result = await app(scope, receive, watched_send)
+        result = await app(scope, watched_receive, watched_send)
         if inner.held:
             await release(inner, inner.held, send, header)
         elif inner.status is None and not exchange.started:
@@ -95,6 +100,9 @@ async def _answered(
     except Exception as exc:
         if not await _failed_inside(exchange, inner, exc, choices, send, watched_send):
             raise
+    except BaseException as exc:
+        await let_go(inner, exc, send, header)
+        raise
     finally:
         # The exception holds this frame by its traceback: a circle that only the collector ends.
         inner.scope = inner.send = inner.choices = inner.seen = inner.held = None

@@ -172,7 +172,13 @@ class Recorder:
         """Drain, then have ``make`` read what the sinks know, while none of them writes."""
         with self._drain_lock:
             self._drain()
-            return make()
+            if self._draining:  # by this very thread, further out
+                return make()
+            self._draining = True  # a signal handler must not feed the sinks meanwhile
+            try:
+                return make()
+            finally:
+                self._draining = False
 
     def flush(self) -> None:
         """Drain, announce what has begun, and have every writer write what it holds.
@@ -180,22 +186,36 @@ class Recorder:
         The background thread writes, if there is one: a stream that takes nothing holds the caller
         up for two seconds at most, also at the end of the process.
         """
-        self._drain_and_announce()
+        is_within = self._drain_and_announce()
         thread = self._thread
-        if thread is None or thread is threading.current_thread() or not thread.is_alive():
+        # A signal handler amid a drain holds what the thread would wait for.
+        if (
+            is_within
+            or thread is None
+            or thread is threading.current_thread()
+            or not thread.is_alive()
+        ):
             self._flush_writers()
             return
         asked = threading.Event()
         self._asked.append(asked)
         self._wake.set()
-        # A signal handler that flushes may have interrupted a drain which the thread waits for.
-        if not asked.wait(PATIENCE_SECONDS) and not self._writing:
+        is_closed = self._thread is not thread
+        if is_closed or (not asked.wait(PATIENCE_SECONDS) and not self._writing):
             self._flush_writers()
 
-    def _drain_and_announce(self) -> None:
+    def _drain_and_announce(self) -> bool:
+        """Whether this thread is within a drain already, which then goes on by itself."""
         with self._drain_lock:
+            if self._draining:
+                return True
             self._drain()
-            self._announce()
+            self._draining = True
+            try:
+                self._announce()
+            finally:
+                self._draining = False
+            return False
 
     def _flush_writers(self) -> None:
         self._writing = True
@@ -214,6 +234,11 @@ class Recorder:
         self._stopped = threading.Event()
         self._thread = None
         self.running = False
+        asked, self._asked = self._asked, []
+        if asked:  # by others, while the thread ended
+            self._flush_writers()
+        for each in asked:
+            each.set()
 
     def tick(self) -> None:
         """One turn of the background thread: sample the process when due, then flush."""
@@ -332,7 +357,7 @@ class Recorder:
         So a request that ends soon costs one record, and the start of a long one is logged within
         a flush. Whoever is active here has not been drained: it leaves before it publishes.
         """
-        if not self._log_sinks or self._draining:
+        if not self._log_sinks:
             return
         offset = self.wall_clock() - self.clock()
         for state in list(self.active.values()):

@@ -75,7 +75,7 @@ async def _noted(
         return await app(scope, receive, send)
     except Exception as exc:
         if is_disconnect(exchange, exc):
-            exchange.disconnected = not exchange.complete
+            exchange.disconnected = exchange.disconnected or not exchange.complete
         else:
             await note(exchange, exc, choices)
         raise

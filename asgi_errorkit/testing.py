@@ -116,7 +116,7 @@ async def request(
     The client stays until the response is complete: only then does a receive after the body give
     ``http.disconnect``, under asyncio and trio alike. One that ``leaves`` is gone after its body.
     """
-    pieces = [body] if isinstance(body, bytes) else list(body)
+    pieces = [body] if isinstance(body, bytes) else list(body) or [b""]
     events: list[Message] = [
         {"type": "http.request", "body": piece, "more_body": number < len(pieces)}
         for number, piece in enumerate(pieces, 1)

@@ -158,6 +158,48 @@ async def test_an_error_beside_a_cancellation_is_recorded_and_passes_with_it():
     assert middleware.error_tracker.get_error_stats()["errors_by_type"] == {"memory": 1}
 
 
+@pytest.mark.parametrize("cancelled", [1, 25, 5000])
+async def test_an_error_is_found_among_any_number_of_cancellations(cancelled):
+    leaves = [asyncio.CancelledError() for _ in range(cancelled)]
+    middleware = handled(raising(BaseExceptionGroup("", [*leaves, ValueError("lost")])))
+    await request(middleware)
+    assert counted(middleware) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("number", [1, 25])
+async def test_a_client_that_left_beside_a_cancellation_is_no_error(number):
+    """However many of a request's tasks have met the disconnect."""
+    gone = [ClientDisconnect() for _ in range(number)]
+    for exc in (
+        BaseExceptionGroup("", [asyncio.CancelledError(), *gone]),
+        ExceptionGroup("", gone),
+    ):
+        middleware = handled(raising(exc))
+        reply = await request(middleware)
+        assert reply.raised is exc and reply.messages == []
+        assert counted(middleware) == (1, 0, 0)
+
+
+async def test_what_the_app_told_of_and_then_answered_itself_is_named_in_its_line():
+    """Counted once, by the one that was told; the line of the request knows the exception."""
+    lines = LogLines()
+
+    async def app(scope, receive, send):
+        try:
+            raise MemoryError("told")
+        except MemoryError:
+            middleware.error_tracker.record_error(ErrorType.MEMORY)
+        await send({**START, "status": 503})
+        await send(END)
+
+    middleware = handled(app)
+    await request(StructuredLoggingMiddleware(middleware, stream=lines))
+    assert counted(middleware) == (1, 1, 1)
+    middleware.error_tracker.recorder.flush()
+    (line,) = lines.lines("request_error")
+    assert (line["error"], line["error_category"]) == ("told", "memory")
+
+
 async def test_a_group_of_exceptions_is_an_error_like_any_other():
     reply = await request(middleware := handled(raising(ExceptionGroup("", [TimeoutError()]))))
     assert reply.status == 504 and counted(middleware) == (1, 1, 1)

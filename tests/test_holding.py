@@ -12,7 +12,12 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from asgi_errorkit import ErrorHandlingMiddleware, ErrorKit, StructuredLoggingMiddleware
+from asgi_errorkit import (
+    Answer,
+    ErrorHandlingMiddleware,
+    ErrorKit,
+    StructuredLoggingMiddleware,
+)
 from asgi_errorkit.testing import LogLines, http_scope, request
 
 STOCK = b"Internal Server Error"
@@ -238,3 +243,79 @@ async def test_the_apps_own_answer_to_any_exception_is_left_alone_at_once(key: A
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+@pytest.mark.parametrize("wrap", [1, 2])
+@pytest.mark.parametrize("reraise", [False, True])
+async def test_an_answer_of_our_own_is_never_held(wrap: int, reraise: bool) -> None:
+    """Not even one in the stock words, which a responder may choose."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise ValueError("x")
+
+    answer = Answer(500, [(b"content-length", b"21"), (b"x-mine", b"1")], STOCK)
+    kit: Any = ErrorHandlingMiddleware(app, responder=lambda *_: answer, reraise=reraise)
+    if wrap == 2:
+        kit = StructuredLoggingMiddleware(kit, stream=LogLines())
+    reply = await request(kit)
+    assert (reply.status, reply.body, reply.complete) == (500, STOCK, True)
+    assert reply.headers["x-mine"] == "1"
+    assert isinstance(reply.raised, ValueError) is reraise
+
+
+async def test_a_silent_app_is_answered_amid_somebodys_handling_of_an_error() -> None:
+    async def silent(scope: Any, receive: Any, send: Any) -> None:
+        pass
+
+    answer = Answer(500, [(b"content-length", b"21")], STOCK)
+    kit = ErrorHandlingMiddleware(silent, responder=lambda *_: answer)
+    try:
+        raise KeyError
+    except KeyError:
+        reply = await request(kit)
+    assert (reply.status, reply.complete) == (500, True)
+
+
+def stock(*, then: Any) -> Any:
+    """An app that answers an exception with the stock words by itself, and goes on."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            raise ValueError
+        except ValueError:
+            await send(START)
+            await send({"type": "http.response.body", "body": STOCK})
+        await then(receive)
+
+    return app
+
+
+@pytest.mark.parametrize("wrap", [1, 2])
+@pytest.mark.parametrize("exc", [asyncio.CancelledError(), KeyboardInterrupt()], ids=repr)
+async def test_what_is_held_is_sent_when_the_app_is_interrupted(
+    wrap: int, exc: BaseException
+) -> None:
+    async def then(_: Any) -> None:
+        raise exc
+
+    kit: Any = ErrorHandlingMiddleware(stock(then=then))
+    if wrap == 2:
+        kit = StructuredLoggingMiddleware(kit, stream=LogLines())
+    reply = await request(kit)
+    assert reply.raised is exc
+    assert (reply.status, reply.body) == (500, STOCK)
+
+
+@pytest.mark.parametrize("wrap", [1, 2])
+async def test_what_is_held_is_sent_to_a_client_that_the_app_waits_for(wrap: int) -> None:
+    """The client stays until it has its answer: neither waits for the other."""
+
+    async def then(receive: Any) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    kit: Any = ErrorHandlingMiddleware(stock(then=then))
+    if wrap == 2:
+        kit = StructuredLoggingMiddleware(kit, stream=LogLines())
+    reply = await request(kit)
+    assert (reply.status, reply.body, reply.raised) == (500, STOCK, None)

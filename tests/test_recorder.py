@@ -437,3 +437,76 @@ def test_a_writer_that_is_stuck_holds_nobody_for_long(monkeypatch: pytest.Monkey
     recorder.flush()
     let_go.set()
     recorder.close()
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers here")
+def test_a_signal_handler_that_reads_changes_nothing_that_is_being_read() -> None:
+    """Statistics are read while nobody feeds the sinks, also not a handler on the same thread."""
+    tracker = ErrorTracker(recorder=Recorder(flush_seconds=None))
+    for number in range(300):
+        tracker.record_error(ErrorType.CACHE, context={"exception": made(f"E{number}")})
+    handled: list[int] = []
+
+    def handle(*_: object) -> None:
+        handled.append(1)
+        tracker.record_error(ErrorType.MODEL, context={"exception": made(f"H{len(handled)}")})
+        tracker.get_error_stats()
+
+    before = signal.signal(signal.SIGALRM, handle)
+    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+    try:
+        while len(handled) < 100:
+            assert len(tracker.groups()) >= 300
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert tracker.get_error_stats()["total_errors"] == 300 + len(handled)
+
+
+def made(name: str) -> Exception:
+    error: Exception = type(name, (Exception,), {})()
+    return error
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers here")
+def test_a_signal_handler_that_flushes_amid_a_drain_does_not_wait_for_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The thread could write only when the drain is over, which waits for the handler."""
+    monkeypatch.setattr("asgi_errorkit.recorder.PATIENCE_SECONDS", threading.TIMEOUT_MAX)
+    recorder, written = Recorder(flush_seconds=60), []
+    recorder.add_flusher(lambda: written.append(1))
+    interrupted: list[int] = []
+
+    def slow(batch: Batch) -> None:
+        signal.raise_signal(signal.SIGALRM)
+        interrupted.append(len(written))
+
+    recorder.add_sink(slow)
+    recorder.start()
+    before = signal.signal(signal.SIGALRM, lambda *_: recorder.flush())
+    try:
+        publish(recorder)
+        recorder.drain()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert len(interrupted) == 1
+    recorder.close()
+
+
+def test_a_flush_beside_a_close_is_never_left_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asked when the thread had taken its last turn is told by the one who closes."""
+    recorder = Recorder(flush_seconds=60)
+    written: list[int] = []
+    recorder.start()
+    recorder.add_flusher(lambda: written.append(1))
+    asked = threading.Event()
+    real_flush = recorder.flush
+
+    def flush() -> None:
+        real_flush()
+        recorder._asked.append(asked)  # another, at this very moment
+
+    monkeypatch.setattr(recorder, "flush", flush)
+    recorder.close()
+    assert asked.is_set() and written

@@ -7,6 +7,7 @@ import re
 import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from enum import StrEnum
 
 import pytest
 from hypothesis import given, settings
@@ -557,6 +558,15 @@ async def test_an_observer_gets_each_ended_request(breaks):
     assert (log.error, log.error_type, log.status_code) == ("boom", "ValueError", 500)
     assert log.end_time >= log.start_time
     assert middleware.lines.observer_errors == breaks
+
+
+async def test_a_field_may_be_named_by_a_member_of_an_enum():
+    class Field(StrEnum):
+        TENANT = "tenant"
+
+    middleware, read = logged(fields={Field.TENANT: FromHeader("x-tenant", trusted_only=False)})
+    await request(middleware, headers=[(b"x-tenant", b"acme")])
+    assert [line["tenant"] for line in read()] == ["acme", "acme"]
 
 
 async def test_an_observer_is_never_called_on_the_request_path():

@@ -211,3 +211,17 @@ async def test_a_client_of_such_a_framework_may_leave():
     kit = ErrorKit(api, tracker=ErrorTracker())
     assert (await request(kit, path="/slow", leaves=True)).messages == []
     assert kit.get_performance_stats()["outcomes"] == {"client_disconnect": 1}
+
+
+async def test_a_request_without_any_piece_of_a_body_has_an_empty_one() -> None:
+    async def app(scope, receive, send):
+        message = await receive()
+        assert (message["type"], message["body"], message["more_body"]) == (
+            "http.request",
+            b"",
+            False,
+        )
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body"})
+
+    assert (await request(app, body=[])).status == 200

@@ -371,3 +371,23 @@ def all_recorders(app):
     while hasattr(app, "choices"):
         yield app.choices.recorder
         app = app.app
+
+
+async def test_leaving_before_the_accept_is_no_failure_however_the_app_takes_it():
+    async def waits(scope, receive, send):
+        await receive()
+        raise WebSocketDisconnect((await receive())["code"])
+
+    kit = Kit(waits)
+    await session(kit.app, code=1006)
+    (line,) = kit.read()
+    assert (line["outcome"], line["level"]) == ("ok", "INFO")
+    assert kit.counted() == (1, 0, 0)
+
+
+async def test_a_client_that_left_beside_a_cancellation_is_no_error_of_a_session():
+    exc = BaseExceptionGroup("", [asyncio.CancelledError(), WebSocketDisconnect(1001)])
+    kit = Kit(sending(ACCEPT, exc=exc))
+    reply = await session(kit.app)
+    assert reply.raised is exc
+    assert kit.counted() == (1, 0, 0)

@@ -123,7 +123,8 @@ def _fields(given: Mapping[str, Field | None] | None) -> dict[str, Field]:
     for name, field in (given or {}).items():
         _check_field(name, field)
     fields = {**DEFAULT_FIELDS, **(given or {})}
-    return {name: field for name, field in fields.items() if field is not None}
+    # Of a StrEnum's member the plain string: the encoder takes no other.
+    return {str.__str__(name): field for name, field in fields.items() if field is not None}
 
 
 def _check_field(name: str, field: Field | None) -> None:
