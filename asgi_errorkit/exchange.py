@@ -80,6 +80,7 @@ class Caught(NamedTuple):
     late: bool = False  # it came after the complete response
     counted_by: tuple[int, ...] = ()  # the ids of the trackers that were told of it before
     handled: bool = False  # the app has a handler for it, whose answer says how bad it is
+    despite_status: bool = False  # answered with 200 or 400 although nobody meant it: GraphQL, MCP
 
 
 class Seen(NamedTuple):
@@ -249,10 +250,12 @@ class Exchange:
 
 def route_of(scope: Scope) -> str | None:
     """The route template that the framework wrote into the scope, with the prefix of its mounts."""
+    template = scope.get("path_template")  # Litestar, and what hooks of ours have found out
+    if isinstance(template, str):
+        return template
     route = scope.get("route")  # Starlette, FastAPI
     if route is None:
-        template = scope.get("path_template")  # Litestar, and what hooks of ours have found out
-        return template if isinstance(template, str) else None
+        return None
     template = getattr(_effective(scope) or route, "path", None)
     if not isinstance(template, str):
         return None

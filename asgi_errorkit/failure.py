@@ -25,6 +25,8 @@ __all__ = [
 # What frameworks and servers raise into the app when its client has gone.
 _DISCONNECTS = frozenset(
     (
+        "blacksheep.exceptions.MessageAborted",
+        "blacksheep.server.websocket.WebSocketDisconnectError",
         "django.core.exceptions.RequestAborted",
         "falcon.errors.WebSocketDisconnected",
         "litestar.exceptions.websocket_exceptions.WebSocketDisconnect",
@@ -36,10 +38,11 @@ _DISCONNECTS = frozenset(
 
 # What frameworks raise from the true exception, and how it begins where its class says too little.
 _WRAPPERS = {
-    "builtins.RuntimeError": "Caught handled exception, but response already started",  # Starlette
+    "RuntimeError": "Caught handled exception, but response already started",  # Starlette
     "litestar.exceptions.base_exceptions.LitestarException": "",
 }
 
+_MOST_WRAPPERS = 8
 _MOST_LEAVES = 1000
 _traceback_of: Any = vars(BaseException)["__traceback__"].__get__
 _leaves_of: Any = vars(BaseExceptionGroup)["exceptions"].__get__
@@ -50,8 +53,10 @@ def failing(exchange: Exchange, choices: Choices, message: Message) -> bool:
 
     What the application has told of before, or logged, is taken for what failed.
     """
-    answers, seen = choices.answers, exchange.seen
-    if answers is not None and message.get("status") == 500 and holds(exchange, answers, message):
+    answers, seen, status = choices.answers, exchange.seen, message.get("status")
+    if isinstance(status, int) and status < 500:
+        return False  # of an enumeration of them
+    if answers is not None and status == 500 and holds(exchange, answers, message):
         return True
     if seen is not None and exchange.caught is None and isinstance(seen.exc, Exception):
         keep(exchange, seen.exc, exchange.choices)
@@ -90,7 +95,14 @@ async def note(exchange: Exchange, exc: Exception, choices: Choices) -> None:
         await tell(exchange, choices)
 
 
-def keep(exchange: Exchange, exc: Exception, choices: Choices, *, handled: bool = False) -> bool:
+def keep(
+    exchange: Exchange,
+    exc: Exception,
+    choices: Choices,
+    *,
+    handled: bool = False,
+    despite_status: bool = False,
+) -> bool:
     """Keep an error's snapshot and the verdict on it; False when that is known already."""
     seen = exchange.seen if exchange.seen is not None and exchange.seen.exc is exc else None
     caught = exchange.caught
@@ -104,24 +116,30 @@ def keep(exchange: Exchange, exc: Exception, choices: Choices, *, handled: bool 
         late=exchange.complete,
         counted_by=counted_by,
         handled=handled,
+        despite_status=despite_status,
     )
     exchange.seen = Seen(exc, counted_by, untold=not handled)
     return True
 
 
 def _unwrapped(exc: Exception) -> BaseException:
-    """The exception that a framework has put into one of its own."""
+    """The exception that a framework, or several of its layers, put into one of its own."""
+    true: BaseException = exc
+    for _ in range(_MOST_WRAPPERS):
+        cause = true.__cause__
+        if cause is None or not _wraps(true):
+            break
+        true = cause
+    if true is not exc and isinstance(true, BaseExceptionGroup):
+        leaves = _leaves(true)
+        return leaves[0] if len(leaves) == 1 else true
+    return true
+
+
+def _wraps(exc: BaseException) -> bool:
     beginning = _WRAPPERS.get(type_name(type(exc)))
-    if beginning is None or (beginning and not _begins(exc, beginning)):
-        return exc
-    cause = exc.__cause__
-    if isinstance(cause, BaseExceptionGroup):
-        leaves = _leaves(cause)
-        return leaves[0] if len(leaves) == 1 else cause
-    return cause or exc
-
-
-def _begins(exc: Exception, beginning: str) -> bool:
+    if not beginning:
+        return beginning is not None
     words = exc.args[0] if exc.args else None
     return isinstance(words, str) and words.startswith(beginning)
 
@@ -137,13 +155,19 @@ async def tell(exchange: Exchange, choices: Choices) -> None:
 
 
 def swallowed(
-    exc: BaseException, scope: Any = None, *, by: str, handled: bool = False
+    exc: BaseException,
+    scope: Any = None,
+    *,
+    by: str,
+    handled: bool = False,
+    despite_status: bool = False,
 ) -> Exchange | None:
     """Keep an error that a framework is about to answer by itself; a hook in it calls this.
 
     Callable from any thread. The exchange is that of ``scope``, else the current one; None when
     there is none, or it did not ask for what is captured ``by`` that framework. ``handled`` is for
-    what the application has a handler of its own for. The framework's answer is left as it is. An
+    what the application has a handler of its own for, ``despite_status`` for what is a failure of
+    the server's although it is answered with a status below 500. The framework's answer is left as it is. An
     exchange that has ended (its background tasks go on) is told of by a record of its own.
     """
     state = scope.get(KEY) if isinstance(scope, Mapping) else None
@@ -159,7 +183,7 @@ def swallowed(
     elif is_disconnect(exchange, exc):
         exchange.disconnected = exchange.disconnected or not exchange.complete
     else:
-        keep(exchange, exc, state[CHOICES], handled=handled)
+        keep(exchange, exc, state[CHOICES], handled=handled, despite_status=despite_status)
     return exchange
 
 

@@ -74,21 +74,7 @@ async def _answered(
     inner = Exchange(begin(scope, exchange.headers, exchange.request_id, exchange.now, 0.0))
     inner.send, inner.choices = exchange.send, choices
     header = choices.ids.header
-
-    def watched_send(message: Message) -> Awaitable[None]:
-        if inner.held:
-            return after_held(inner, answers, message, send, header)
-        if message.get("type") == "http.response.start":
-            if message.get("status") == 500 and holds(inner, answers, message):
-                return nothing()
-            inner.status = message.get("status")
-        return send(message)
-
-    async def watched_receive() -> Message:
-        if inner.held:
-            await release(inner, inner.held, send, header)
-        return await receive()
-
+    watched_receive, watched_send = _watching(inner, answers, receive, send, header)
     try:
         result = await app(scope, watched_receive, watched_send)
         if inner.held:
@@ -106,6 +92,26 @@ async def _answered(
     finally:
         # The exception holds this frame by its traceback: a circle that only the collector ends.
         inner.scope = inner.send = inner.choices = inner.seen = inner.held = None
+
+
+def _watching(
+    inner: Exchange, answers: Answers, receive: Receive, send: Send, header: bytes
+) -> tuple[Receive, Send]:
+    async def watched_receive() -> Message:
+        if inner.held:
+            await release(inner, inner.held, send, header)
+        return await receive()
+
+    def watched_send(message: Message) -> Awaitable[None]:
+        if inner.held:
+            return after_held(inner, answers, message, send, header)
+        if message.get("type") == "http.response.start":
+            if message.get("status") == 500 and holds(inner, answers, message):
+                return nothing()
+            inner.status = message.get("status")
+        return send(message)
+
+    return watched_receive, watched_send
 
 
 async def _fill_silence_inside(

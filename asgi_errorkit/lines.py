@@ -152,7 +152,7 @@ class Lines:
         if memory != self._memory:
             self._memory, self._memory_text = memory, f"{memory:.1f}" if memory else "null"
         level, more = "INFO", self._sample
-        if outcome is not _OK or record[SESSION] or record[EXTRA]:
+        if outcome is not _OK or record[CAUGHT] or record[SESSION] or record[EXTRA]:
             if outcome.failed:
                 level, more = "ERROR", ""
             more += self._members(self._more(record, outcome))

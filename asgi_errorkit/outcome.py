@@ -75,7 +75,7 @@ def _of_response(status: int, caught: Caught | None) -> Outcome:
         return Outcome.SERVER_ERROR
     if caught is not None and caught.late:
         return Outcome.BACKGROUND_FAILED
-    if status >= 400:
+    if status >= 400 and not (caught is not None and caught.despite_status):
         return Outcome.CLIENT_ERROR
     return Outcome.OK if caught is None else Outcome.SERVER_ERROR  # whatever it was answered with
 

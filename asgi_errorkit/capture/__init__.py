@@ -36,6 +36,13 @@ FRAMEWORKS: Mapping[str, str] = MappingProxyType(
         "litestar.app.Litestar": "litestar",
         "django.core.handlers.asgi.ASGIHandler": "django",
         "falcon.asgi.app.App": "falcon",
+        "sanic.app.Sanic": "sanic",
+        "blacksheep.server.application.Application": "blacksheep",
+        "connexion.middleware.main.ConnexionMiddleware": "connexion",
+        "flask.app.Flask": "wsgi",
+        "fastmcp.server.server.FastMCP": "fastmcp",
+        "strawberry.schema.schema.Schema": "strawberry",
+        "ariadne.asgi.graphql.GraphQL": "ariadne",
     }
 )
 """The qualified name of a class of each framework, and the file here that knows it."""
@@ -49,8 +56,23 @@ ORPHANS = "orphans"
 NAMES = frozenset((*FRAMEWORKS.values(), FALLBACK, ORPHANS))
 
 # Where wrappers, routers and servers keep the application they stand around.
-_WITHIN = ("app", "application", "asgi_app", "wsgi_application", "__self__", "func", "__wrapped__")
-_MANY_WITHIN = ("routes", "application_mapping")
+_WITHIN = (
+    "app",
+    "application",
+    "asgi_app",
+    "wsgi_application",
+    "middleware",
+    "mount_registry",
+    "handler",
+    "__self__",
+    "func",
+    "__wrapped__",
+    "state",
+    "fastmcp_server",
+    "original_router",
+    "schema",
+)
+_MANY_WITHIN = ("routes", "application_mapping", "mounted_apps", "mounts")
 _MOST = 500
 
 _hooked: "WeakSet[Any]" = WeakSet()
