@@ -1,6 +1,7 @@
 """What is given to be wrapped: any ASGI application, and the frames already around it."""
 
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,7 @@ from asgi_errorkit.choices import Choices
 from asgi_errorkit.options import can_take
 from asgi_errorkit.types import ASGIApp
 
-__all__ = ["choices_within", "single_callable"]
+__all__ = ["choices_within", "coroutine_marker", "single_callable"]
 
 _DEEPEST = 50
 
@@ -35,6 +36,15 @@ def single_callable(app: Any) -> ASGIApp:
     raise TypeError(
         f"app must take (scope, receive, send); {_name(app)} takes {wanted} positional arguments"
     )
+
+
+def coroutine_marker() -> Callable[[Any], Any] | None:
+    """What marks a function as async for asgiref, which warns of any other; None without it.
+
+    Django, Channels and WSGI adapters hand ``send`` to it.
+    """
+    sync = sys.modules.get("asgiref.sync")
+    return getattr(sync, "markcoroutinefunction", None)
 
 
 def choices_within(app: Any) -> Choices | None:

@@ -250,16 +250,16 @@ class Exchange:
 
 def route_of(scope: Scope) -> str | None:
     """The route template that the framework wrote into the scope, with the prefix of its mounts."""
+    prefix = scope.get("root_path") or ""
     template = scope.get("path_template")  # Litestar, and what hooks of ours have found out
     if isinstance(template, str):
-        return template
+        is_within = template[:1] == "/" and not template.startswith(f"{prefix}/")
+        return f"{prefix}{template}" if is_within else template
     route = scope.get("route")  # Starlette, FastAPI
-    if route is None:
-        return None
+    if type(route).__name__ == "Mount":  # what it leads to does not say any more
+        return f"{prefix}/{{path}}"
     template = getattr(_effective(scope) or route, "path", None)
-    if not isinstance(template, str):
-        return None
-    return f"{scope.get('root_path') or ''}{template}"
+    return f"{prefix}{template}" if isinstance(template, str) else None
 
 
 def _effective(scope: Scope) -> Any:

@@ -42,9 +42,14 @@ _WRAPPERS = {
     "litestar.exceptions.base_exceptions.LitestarException": "",
 }
 
+# What they raise then without a class of its own.
+_DISCONNECT_WORDS = {"ValueError": "WSGI wrapper received a non-HTTP-request message"}  # asgiref
+
 _MOST_WRAPPERS = 8
 _MOST_LEAVES = 1000
 _traceback_of: Any = vars(BaseException)["__traceback__"].__get__
+_cause_of: Any = vars(BaseException)["__cause__"].__get__
+_args_of: Any = vars(BaseException)["args"].__get__
 _leaves_of: Any = vars(BaseExceptionGroup)["exceptions"].__get__
 
 
@@ -126,7 +131,7 @@ def _unwrapped(exc: Exception) -> BaseException:
     """The exception that a framework, or several of its layers, put into one of its own."""
     true: BaseException = exc
     for _ in range(_MOST_WRAPPERS):
-        cause = true.__cause__
+        cause = _cause_of(true)
         if cause is None or not _wraps(true):
             break
         true = cause
@@ -138,10 +143,13 @@ def _unwrapped(exc: Exception) -> BaseException:
 
 def _wraps(exc: BaseException) -> bool:
     beginning = _WRAPPERS.get(type_name(type(exc)))
-    if not beginning:
-        return beginning is not None
-    words = exc.args[0] if exc.args else None
-    return isinstance(words, str) and words.startswith(beginning)
+    return beginning is not None and _says(exc, beginning)
+
+
+def _says(exc: BaseException, beginning: str) -> bool:
+    """Whether its words begin so; any words do where no beginning is asked for."""
+    words = (*_args_of(exc), None)[0]
+    return not beginning or (type(words) is str and words.startswith(beginning))
 
 
 async def tell(exchange: Exchange, choices: Choices) -> None:
@@ -238,6 +246,9 @@ def _is_one_disconnect(exchange: Exchange, exc: BaseException) -> bool:
     # By type(exc), since looking at an attribute may run the exception's own code.
     kind = type(exc)
     if any(type_name(cls) in _DISCONNECTS for cls in kind.__mro__):
+        return True
+    words = _DISCONNECT_WORDS.get(type_name(kind)) if exchange.disconnected else None
+    if words is not None and _says(exc, words):
         return True
     return issubclass(kind, OSError) and (
         (exchange.disconnected and issubclass(kind, ConnectionError))

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable
 from typing import Any
 
+from asgi_errorkit.apps import coroutine_marker
 from asgi_errorkit.choices import Choices
 from asgi_errorkit.exchange import (
     COMPLETE,
@@ -43,6 +44,7 @@ def frame(app: ASGIApp, choices: Choices) -> ASGIApp:
     logs, ids = choices.logs, choices.ids
     clock, sampler, active = recorder.clock, recorder.sampler, recorder.active
     finish, set_current, reset_current = recorder.finish, CURRENT.set, CURRENT.reset
+    mark = coroutine_marker()
     header, id_of, ready_id, make_id = ids.header, ids.of, ids.ready, ids.make
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> Any:
@@ -121,6 +123,8 @@ def frame(app: ASGIApp, choices: Choices) -> ASGIApp:
                 watch_file(Exchange(state), message, clock())
             return send(message)
 
+        if mark is not None:
+            mark(watched_send)
         scope[KEY] = state
         active[id(state)] = state
         token = set_current(state)

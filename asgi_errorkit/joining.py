@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from asgi_errorkit.apps import coroutine_marker
 from asgi_errorkit.choices import Answers, Choices
 from asgi_errorkit.exchange import KEY, Exchange, begin
 from asgi_errorkit.failure import failed, fill_silence, tell
@@ -111,7 +112,8 @@ def _watching(
             inner.status = message.get("status")
         return send(message)
 
-    return watched_receive, watched_send
+    mark = coroutine_marker()
+    return watched_receive, mark(watched_send) if mark is not None else watched_send
 
 
 async def _fill_silence_inside(

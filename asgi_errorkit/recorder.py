@@ -459,7 +459,7 @@ def _tell_joined(state: State) -> None:
 
 def _note_route(state: State, scope: Scope) -> None:
     try:
-        state[ROUTE] = route_of(scope)
+        state[ROUTE] = state[ROUTE] or route_of(scope)  # a hook may know better
         state[PARAMS] = scope.get("path_params") or None
     except Exception:  # noqa: BLE001  the framework's own objects may do anything when looked at
         state[ROUTE] = None

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable
 from typing import Any
 
+from asgi_errorkit.apps import coroutine_marker
 from asgi_errorkit.choices import Choices
 from asgi_errorkit.exchange import CURRENT, KEY, SCOPE, Exchange, begin, leave
 from asgi_errorkit.failure import is_disconnect, note, note_within
@@ -40,6 +41,9 @@ async def serve_session(
     def watched_send(message: Message) -> Awaitable[None]:
         return send(_sent(exchange, choices, message))
 
+    mark = coroutine_marker()
+    if mark is not None:
+        mark(watched_send)
     scope[KEY] = state
     recorder.active[id(state)] = state
     token = CURRENT.set(state)
@@ -96,7 +100,8 @@ def _received(exchange: Exchange, message: Message) -> None:
     elif kind == "websocket.disconnect" and not exchange.complete:
         exchange.disconnected = exchange.complete = True
         exchange.ended_at = exchange.now()
-        session[_CODE] = message.get("code", 1005)
+        code = message.get("code")
+        session[_CODE] = 1005 if code is None else code  # daphne says None
 
 
 def _sent(exchange: Exchange, choices: Choices, message: Message) -> Message:

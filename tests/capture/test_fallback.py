@@ -21,6 +21,7 @@ logger = logging.getLogger("a.framework")
 @pytest.fixture(autouse=True)
 def factory() -> Any:
     before = logging.getLogRecordFactory()
+    logging.setLogRecordFactory(logging.LogRecord)
     yield
     logging.setLogRecordFactory(before)
 

@@ -22,7 +22,6 @@ from .apps import APPS, lifespan
 
 pytestmark = [
     # asgiref knows a function as async by its looks alone, and calls ours all the same.
-    pytest.mark.filterwarnings("ignore:async_to_sync was passed a non-async-marked"),
     # Connexion makes an answer that it does not send once the response has started.
     pytest.mark.filterwarnings("ignore:coroutine 'ServerErrorMiddleware.error_response'"),
 ]

@@ -1,0 +1,76 @@
+"""Apps within apps, and clients that leave them: routes and outcomes as they are."""
+
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from asgi_errorkit import (
+    ErrorKit,
+    ErrorTracker,
+    MiddlewareStack,
+    Recorder,
+    StructuredLoggingMiddleware,
+)
+from asgi_errorkit.testing import LogLines, http_scope, request
+
+from . import apps
+
+
+def watched(app: Any) -> tuple[ErrorKit, LogLines]:
+    lines = LogLines()
+    stack = MiddlewareStack(error_tracker=ErrorTracker(recorder=Recorder(flush_seconds=None)))
+    stack.add_middleware(StructuredLoggingMiddleware, stream=lines)
+    return stack.create_middleware_stack(app), lines
+
+
+@pytest.mark.parametrize(
+    ("name", "route"),
+    [
+        ("starlette", "/in/fail/{kind}"),
+        ("fastapi", "/in/fail/{kind}"),
+        ("litestar", "/in/fail/{kind}"),
+        ("flask_by_asgiref", "/in/fail/<kind>"),
+    ],
+)
+async def test_an_app_in_a_mount_tells_of_its_errors_and_its_route(name: str, route: str) -> None:
+    """What a mounted framework says of the route goes before the mount itself."""
+    kit, lines = watched(Starlette(routes=[Mount("/in", apps.APPS[name]())]))
+    await request(kit, path="/in/fail/memory")
+    kit.flush()
+    (line,) = lines.lines("request_error")
+    assert (line["error_type"], line["route"]) == ("MemoryError", route)
+
+
+async def test_an_unknown_app_in_a_mount_has_the_label_of_the_mount() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body"})
+
+    kit, lines = watched(Starlette(routes=[Mount("/in", app)]))
+    await request(kit, path="/in/whatever/this/is")
+    kit.flush()
+    assert lines.lines("request_complete")[0]["route"] == "/in/{path}"
+
+
+async def test_a_client_that_leaves_a_wsgi_app_amid_its_upload_is_no_error() -> None:
+    from asgiref.wsgi import WsgiToAsgi
+
+    def application(environ: Any, start_response: Any) -> Any:
+        raise AssertionError("is never called")
+
+    events = [{"type": "http.request", "body": b"a", "more_body": True}]
+
+    async def receive() -> Any:
+        return events.pop() if events else {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        raise AssertionError(message)
+
+    kit, lines = watched(WsgiToAsgi(application))
+    with pytest.raises(ValueError, match="non-HTTP-request"):
+        await kit(http_scope("POST", "/"), receive, send)
+    kit.flush()
+    (line,) = lines.lines("request_complete")
+    assert line["outcome"] == "client_disconnect"
