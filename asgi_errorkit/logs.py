@@ -133,10 +133,10 @@ class RequestLines:
             if record[LOGGED] != mine or kind == ERROR:
                 continue
             try:
-                if simple and outcome is _OK and record[SESSION] is None:
-                    lines += self.lines.both(record, batch.offset)
-                elif kind == START:
+                if kind == START:  # perhaps with its response complete: its end is still to come
                     self._tell_start(lines, record, batch.offset)
+                elif simple and outcome is _OK and record[SESSION] is None:
+                    lines += self.lines.both(record, batch.offset)
                 else:
                     self._tell(lines, record, outcome, batch.offset)
             except Exception:  # noqa: BLE001  one odd record must not cost the lines of the others

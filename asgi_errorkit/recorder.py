@@ -3,6 +3,7 @@
 import atexit
 import logging
 import os
+import sys
 import threading
 import time
 import weakref
@@ -483,6 +484,9 @@ def _watch_process() -> None:
         return
     _watched = True
     atexit.register(flush_all)
+    forking = sys.modules.get("multiprocessing.util")
+    if forking is not None:  # the processes that it forks, as granian's workers, end without atexit
+        forking.Finalize(None, flush_all, exitpriority=0)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_reset_all)
 

@@ -15,9 +15,6 @@ import psutil
 APPS = Path(__file__).parent / "apps"
 DEADLINE_SECONDS = 15
 
-# Hypercorn's own process, without a worker, does not heed SIGTERM under trio.
-GRACEFUL = "--workers 1"
-
 UVICORN_OPTIONS = "--no-use-colors --host 127.0.0.1 --port 0 --timeout-graceful-shutdown 20"
 UVICORN = f"uvicorn --no-access-log {UVICORN_OPTIONS}"
 HYPERCORN = "hypercorn --bind 127.0.0.1:0 --workers 0 --graceful-timeout 2"
@@ -41,6 +38,15 @@ READY = {
 }
 """What a server says when its app has started, unless it is `on http://127.0.0.1:<port>`."""
 
+# Hypercorn's own process, without a worker, does not heed SIGTERM under trio.
+GRACEFUL = {"hypercorn-asyncio": "--workers 1", "hypercorn-trio": "--workers 1"}
+
+
+def all_but(whys):
+    """The servers that a law holds for: all but these, for the reasons given."""
+    assert set(whys) < set(COMMANDS)
+    return [name for name in COMMANDS if name not in whys]
+
 
 def until(happened, what):
     """Ask again and again until the answer is true; the answer, or a failure at the deadline."""
@@ -59,6 +65,7 @@ class Running:
     """
 
     def __init__(self, command, app, folder, *, options="", stdout=None):
+        self.command = command
         self.name = f"{command} {app}"
         self._says_when_ready = READY.get(command, r"on http://127\.0\.0\.1:(\d+)")
         self.log_path = folder / "stdout"
@@ -120,8 +127,7 @@ class Running:
 
     def memory(self):
         """Resident bytes, with those of its workers."""
-        main = psutil.Process(self.process.pid)
-        return sum(each.memory_info().rss for each in [main, *main.children(recursive=True)])
+        return sum(process.memory_info().rss for process in self._processes())
 
     @property
     def alive(self):
@@ -150,8 +156,15 @@ class Running:
         return int(found[1]) if found else None
 
     def _listening_port(self):
-        connections = psutil.Process(self.process.pid).net_connections("tcp4")
-        return next(each.laddr.port for each in connections if each.status == psutil.CONN_LISTEN)
+        for process in self._processes():
+            for connection in process.net_connections("tcp4"):
+                if connection.status == psutil.CONN_LISTEN:
+                    return connection.laddr.port
+        return None
+
+    def _processes(self):
+        main = psutil.Process(self.process.pid)
+        return [main, *main.children(recursive=True)]
 
     def _listens(self):
         try:

@@ -4,13 +4,17 @@ import itertools
 
 import pytest
 
-from .running import until
+from .running import all_but, until
 from .wire import Http, Plain, ask
 
 MB = 1 << 20
 UPLOAD = 100 * MB
 DOWNLOAD = 50 * MB
 MAY_GROW = 24 * MB
+
+READS_ALL_FIRST = {
+    "daphne": "it begins with the app when it has the whole upload, then hands it over all at once"
+}
 
 _numbers = itertools.count(1)
 
@@ -36,6 +40,7 @@ class Growth:
         self.worst = max(self.worst, self._server.memory() - self._before)
 
 
+@pytest.mark.parametrize("command", all_but(READS_ALL_FIRST))
 @pytest.mark.parametrize("way", ["content-length", "chunked"])
 def test_an_upload_of_100_mb_passes_in_bounded_memory(wrapped, way):
     """Every byte reaches the app and is counted; none of them is kept."""
@@ -67,6 +72,7 @@ def test_an_upload_of_100_mb_passes_in_bounded_memory(wrapped, way):
     assert wrapped.last_line(request_id)["request_size"] == UPLOAD
 
 
+@pytest.mark.parametrize("command", all_but({"daphne": "it takes all that is sent, at any pace"}))
 def test_a_download_of_50_mb_passes_in_bounded_memory(wrapped):
     """The app's pace is the client's; the log tells the exact size."""
     request_id = new_id()
@@ -90,6 +96,7 @@ def test_a_download_of_50_mb_passes_in_bounded_memory(wrapped):
     assert (line["response_size"], line["outcome"]) == (DOWNLOAD, "ok")
 
 
+@pytest.mark.parametrize("command", all_but(READS_ALL_FIRST))
 @pytest.mark.parametrize("path", ["/upload", "/upload-strictly"])
 @pytest.mark.parametrize("leave", ["close", "reset"])
 def test_a_client_that_leaves_in_its_upload_is_no_error(wrapped, path, leave):
@@ -106,6 +113,21 @@ def test_a_client_that_leaves_in_its_upload_is_no_error(wrapped, path, leave):
     line = wrapped.last_line(request_id)
     assert (line["event"], line["outcome"]) == ("request_complete", "client_disconnect")
     assert line["status_code"] is None
+    assert counted(wrapped) == before
+
+
+@pytest.mark.parametrize("command", READS_ALL_FIRST)
+def test_an_upload_that_never_came_to_the_app_is_not_told_of(wrapped):
+    """Such a server alone knows of a client that has left."""
+    before, request_id = counted(wrapped), new_id()
+    with Plain(wrapped.port) as connection:
+        connection.send(
+            ask("/upload", "Content-Length: 1000", f"X-Request-ID: {request_id}", method="POST")
+        )
+        connection.send(b"only this")
+    with Http(wrapped.port) as connection:
+        wrapped.last_line(connection.get("/plain").request_id)
+    assert wrapped.lines(request_id) == []
     assert counted(wrapped) == before
 
 
@@ -136,6 +158,28 @@ def test_a_client_that_leaves_a_download_that_never_looks_is_no_error(wrapped):
     assert counted(wrapped) == before
 
 
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        ("gunicorn-asgi", "--asgi-disconnect-grace-period 0"),
+        ("daphne", "--application-close-timeout 0"),
+    ],
+    ids=["gunicorn-asgi", "daphne"],
+)
+def test_a_request_that_the_server_cancels_is_told_as_cancelled(servers, command, option):
+    """Its client has left, the app did not look, and the server lost its patience."""
+    server = servers.start(command, options=option).ready()
+    before = counted(server)
+    with Plain(server.port) as connection:
+        connection.send(ask("/meet?place=nowhere&n=2&name=alone", "X-Request-ID: cancelled"))
+        until(lambda: server.lines("cancelled"), "the announcement of a running request")
+    line = server.last_line("cancelled")
+    assert (line["event"], line["outcome"]) == ("request_complete", "cancelled")
+    assert line["status_code"] is None
+    assert counted(server) == before
+
+
+@pytest.mark.parametrize("command", all_but(READS_ALL_FIRST))
 def test_the_start_of_a_long_request_is_told_while_it_runs(wrapped):
     """Whoever looks at the log during an upload sees it begin, and its end later, each once."""
     request_id = new_id()
@@ -148,5 +192,19 @@ def test_the_start_of_a_long_request_is_told_while_it_runs(wrapped):
         connection.send(b"done")
         assert connection.rest().endswith(b"done")
     wrapped.last_line(request_id)
+    events = [line["event"] for line in wrapped.lines(request_id)]
+    assert events == ["request_start", "request_complete"]
+
+
+def test_work_after_the_response_is_told_once(wrapped):
+    """Its beginning while it goes on although the response is complete, and its end at its end."""
+    request_id, place = new_id(), f"afterwards-{wrapped.port}"
+    with Http(wrapped.port) as connection:
+        connection.get(f"/meet-afterwards?place={place}", ("x-request-id", request_id))
+    until(lambda: wrapped.lines(request_id), "the announcement of a running request")
+    assert [line["event"] for line in wrapped.lines(request_id)] == ["request_start"]
+    with Http(wrapped.port) as connection:
+        connection.get(f"/meet?place={place}&n=2&name=other")
+    assert wrapped.last_line(request_id)["outcome"] == "ok"
     events = [line["event"] for line in wrapped.lines(request_id)]
     assert events == ["request_start", "request_complete"]

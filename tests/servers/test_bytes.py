@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from .running import COMMANDS
 from .wire import Http, Plain, ask, chunked, raw_answer, request_ids, without_date, without_ours
 
 KEEP = {"close": False}
@@ -50,6 +51,32 @@ ONE_RESPONSE = {
 }
 """Requests that get one response of the app, and then the end of the connection."""
 
+READS_HEADERS_TWICE = "it reads the headers twice: a generator is empty then, but we give it a list"
+LETS_WAIT = "its client waits for ever: see test_errors.py"
+OTHERWISE = {
+    ("granian", "least-messages"): "it wants a start to have headers: ours has the id, at least",
+    ("daphne", "headers-from-a-generator"): READS_HEADERS_TWICE,
+    ("gunicorn-asgi", "headers-from-a-generator"): READS_HEADERS_TWICE,
+    ("daphne", "two-starts"): LETS_WAIT,
+    ("daphne", "unfinished"): LETS_WAIT,
+    ("daphne", "error-in-the-middle"): LETS_WAIT,
+    ("daphne", "error-in-the-middle-sized"): LETS_WAIT,
+}
+"""Where the bytes of the bare app are not those of the wrapped one, or never end."""
+
+ANSWERED_BY_THE_SERVER = {
+    ("granian", "two-starts"): "the first start waits for a body; then it answers 500 itself",
+    ("gunicorn-asgi", "two-starts"): "the first start waits for a body; then it just closes",
+}
+"""Where a response that the app has started does not reach the client, nor does its id."""
+
+EACH = [
+    (command, name)
+    for command in COMMANDS
+    for name in ONE_RESPONSE
+    if (command, name) not in OTHERWISE
+]
+
 NO_RESPONSE_OF_THE_APP = {
     "not-http": b"what is this?\r\n\r\n",
     "bad-length": ask("/echo", "Content-Length: many", method="POST"),
@@ -64,13 +91,13 @@ PIPELINED = {
 }
 
 
-@pytest.mark.parametrize("name", ONE_RESPONSE)
-def test_wrapped_bytes_are_the_bare_bytes(bare, wrapped, name):
+@pytest.mark.parametrize(("command", "name"), EACH)
+def test_wrapped_bytes_are_the_bare_bytes(command, bare, wrapped, name):
     """One response, the same bytes, with exactly one request id more."""
     theirs = raw_answer(bare.port, ONE_RESPONSE[name])
     ours = raw_answer(wrapped.port, ONE_RESPONSE[name])
     assert request_ids(theirs) == []
-    assert len(request_ids(ours)) == 1
+    assert len(request_ids(ours)) == ((command, name) not in ANSWERED_BY_THE_SERVER)
     assert without_ours(ours) == without_date(theirs)
 
 
@@ -91,7 +118,17 @@ def test_pipelined_requests_get_the_bare_bytes_in_order(bare, wrapped, name):
     assert without_ours(ours) == without_date(theirs)
 
 
-@pytest.mark.parametrize("path", ["/own-id", "/own-id-from-a-generator"])
+@pytest.mark.parametrize(
+    ("command", "path"),
+    [
+        *((command, "/own-id") for command in COMMANDS),
+        *(
+            (command, "/own-id-from-a-generator")
+            for command in COMMANDS
+            if (command, "headers-from-a-generator") not in OTHERWISE
+        ),
+    ],
+)
 def test_a_request_id_of_the_app_itself_is_kept(bare, wrapped, path):
     """Byte for byte: nothing is added to a response that names its id."""
     theirs, ours = (raw_answer(server.port, ask(path)) for server in (bare, wrapped))
@@ -117,7 +154,7 @@ def test_a_kept_connection_carries_many_requests(bare, wrapped):
     ids = [answer.headers.pop("x-request-id") for answer in ours]
     assert len(set(ids)) == len(ids)
     for their, our in zip(theirs, ours, strict=True):
-        their.headers.pop("date"), our.headers.pop("date")
+        their.headers.pop("date", None), our.headers.pop("date", None)  # daphne sends none
         assert (our.status, our.headers, our.body) == (their.status, their.headers, their.body)
 
 
@@ -139,7 +176,7 @@ def test_an_upload_that_waits_for_leave_is_told_to_go_on(bare, wrapped):
     assert len(request_ids(ours)) == 1
 
 
-def test_the_app_sees_the_same_scope(bare, wrapped):
+def test_the_app_sees_the_same_scope(command, bare, wrapped):
     """Everything that ASGI puts into the scope reaches the wrapped app as it is."""
     request = ask("/scope?q=%E2%82%AC&q=", "Accept: */*", "X-Request-ID: from-outside")
     theirs, ours = (
@@ -147,14 +184,15 @@ def test_the_app_sees_the_same_scope(bare, wrapped):
         for server in (bare, wrapped)
     )
     assert ours == theirs
-    assert ours["state"] == {"ready": True}
+    assert ours.get("state") == (None if command == "daphne" else {"ready": True})
 
 
-def test_each_response_has_its_lines_once(wrapped):
+def test_each_response_has_its_lines_once(command, wrapped):
     """Of every response of the app the log tells the start once and the end once, under its id."""
     ids = []
-    for request in ONE_RESPONSE.values():
-        ids += request_ids(raw_answer(wrapped.port, request))
+    for name, request in ONE_RESPONSE.items():
+        if OTHERWISE.get((command, name)) != LETS_WAIT:
+            ids += request_ids(raw_answer(wrapped.port, request))
     wrapped.last_line(ids[-1])
     for request_id in ids:
         wrapped.last_line(request_id)

@@ -10,8 +10,15 @@ import h11
 import orjson
 import pytest
 
-from .running import GRACEFUL, SERVE, until
-from .wire import Http
+from .running import GRACEFUL, SERVE, all_but, until
+from .wire import Http, Plain, ask
+
+ENDS_BY_SIGNAL = dict.fromkeys(
+    ("uvicorn-h11", "uvicorn-httptools", "gunicorn-uvicorn"),
+    "it raises the signal again, by which the process ends before Python does",
+)
+CANCELS = {"daphne": "it cancels what is in flight"}
+LETS_IDLE = {"gunicorn-asgi": "it waits for idle connections as for others"}
 
 CLIENTS = 4
 PATHS = ("/plain", "/echo", "/fail", "/missing")
@@ -70,7 +77,7 @@ def test_a_server_killed_in_traffic_leaves_only_whole_lines(servers, command):
     server = servers.start(command).ready()
     traffic = Traffic(server)
     until(lambda: server.log().count(b"\n") > 400, "traffic in the log")
-    server.process.send_signal(signal.SIGKILL)
+    server.kill()
     assert server.ended() == -signal.SIGKILL
     answered = traffic.ended()
     lines = complete_lines(server.log())
@@ -97,39 +104,54 @@ def assert_complete_after_term(server):
 @pytest.mark.parametrize("app", ["unhurried_served", "unhurried_failing_late"])
 def test_a_server_told_to_end_has_told_of_every_answer(servers, command, app):
     """SIGTERM in full traffic: each request that was answered has its last line in the log."""
-    assert_complete_after_term(servers.start(command, f"lifespans:{app}", options=GRACEFUL).ready())
+    options = GRACEFUL.get(command, "")
+    assert_complete_after_term(servers.start(command, f"lifespans:{app}", options=options).ready())
 
 
 @pytest.mark.parametrize(
     ("command", "options"),
     [
-        ("hypercorn-asyncio", GRACEFUL),
-        ("hypercorn-trio", GRACEFUL),
+        *((command, GRACEFUL.get(command, "")) for command in all_but(ENDS_BY_SIGNAL)),
         (SERVE, ""),
         (SERVE, "--lifespan off"),
     ],
-    ids=["hypercorn-asyncio", "hypercorn-trio", "serve", "serve-lifespan-off"],
+    ids=[*all_but(ENDS_BY_SIGNAL), "serve", "serve-lifespan-off"],
 )
 def test_without_a_lifespan_every_answer_is_told_too(servers, command, options):
-    """Hypercorn ends as Python does; under uvicorn the command line of the kit sees to it."""
+    """Most servers end as Python does; under uvicorn the command line of the kit sees to it."""
     app = "lifespans:without" if command == SERVE else "lifespans:unhurried_without"
     assert_complete_after_term(servers.start(command, app, options=options).ready())
 
 
+@pytest.mark.parametrize("command", all_but(CANCELS))
 def test_a_request_in_flight_when_the_server_is_told_to_end_is_told(servers, command):
     """It is let finish, is answered, and is in the log although it ended after the signal."""
-    server = servers.start(command, options=GRACEFUL).ready()
+    server = servers.start(command, options=GRACEFUL.get(command, "")).ready()
     with Http(server.port) as idle, Http(server.port) as connection:
         idle.get("/plain")
         connection.begin("POST", "/echo", [("content-length", "4"), ("x-request-id", "late")])
         connection.send(b"do")
         until(lambda: server.lines("late"), "the announcement of a running request")
         server.terminate()
-        assert idle.rest() == b"", "an idle connection is closed when the server begins to end"
+        if command not in LETS_IDLE:
+            assert idle.rest() == b"", "an idle connection is closed when the server begins to end"
         connection.send(b"ne")
         assert connection.past(b"done").startswith(b"HTTP/1.1 200 ")
     server.ended()
     assert ends(server.lines("late")) == ["late"]
+
+
+@pytest.mark.parametrize("command", CANCELS)
+def test_a_request_in_flight_that_the_ending_server_cancels_is_told_as_cancelled(servers, command):
+    server = servers.start(command).ready()
+    with Plain(server.port) as connection:
+        connection.send(ask("/meet?place=nowhere&n=2&name=alone", "X-Request-ID: late"))
+        until(lambda: server.lines("late"), "the announcement of a running request")
+        server.terminate()
+        assert connection.rest() == b""
+    server.ended()
+    assert ends(server.lines("late")) == ["late"]
+    assert server.lines("late")[-1]["outcome"] == "cancelled"
 
 
 LONG = f"/{'p' * 2000}?{'q' * 2000}"

@@ -24,6 +24,15 @@ EVERY_KIND = (
     ask("/start-twice"),
 )
 
+UNANSWERED = {
+    # A client that gets a part of a response waits for the rest for ever.
+    "daphne": (ask("/fail-late"), ask("/start-twice")),
+    # What has been started is sent with the first piece of its body.
+    "granian": (ask("/start-twice"),),
+    "gunicorn-asgi": (ask("/start-twice"),),
+}
+"""Those that get no complete head of the app's from some server."""
+
 HOSTILE = {
     "empty": b"",
     "too-long": b"x" * 129,
@@ -42,10 +51,11 @@ def answer_to(server, inbound, target="/plain"):
     return raw_answer(server.port, start + b"\r\nX-Request-ID: " + inbound + b"\r\n" + rest)
 
 
-def test_every_response_carries_one_id_of_its_own(wrapped):
-    ids = [request_ids(raw_answer(wrapped.port, request)) for request in EVERY_KIND]
+def test_every_response_carries_one_id_of_its_own(command, wrapped):
+    kinds = [request for request in EVERY_KIND if request not in UNANSWERED.get(command, ())]
+    ids = [request_ids(raw_answer(wrapped.port, request)) for request in kinds]
     assert all(len(found) == 1 for found in ids)
-    assert len({found[0] for found in ids}) == len(EVERY_KIND)
+    assert len({found[0] for found in ids}) == len(kinds)
     assert all(len(found[0]) == 32 and int(found[0], 16) >= 0 for found in ids)
 
 

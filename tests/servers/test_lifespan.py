@@ -5,14 +5,23 @@ import re
 
 import pytest
 
-from .running import COMMANDS, GRACEFUL
+from .running import GRACEFUL, all_but
 from .wire import Http, ask, raw_answer, request_ids
 
-UVICORNS = [name for name in COMMANDS if "uvicorn" in name]
+UVICORNS = ["uvicorn-h11", "uvicorn-httptools"]
+"""Those that have options for it."""
+CALLS_NONE = {"daphne": "it knows of no lifespan"}
+ROOT_PATHS = {
+    "hypercorn-asyncio": "--root-path /api",
+    "granian": "--url-path-prefix /api",
+    "daphne": "--root-path /api",
+    "gunicorn-asgi": "--root-path /api",
+}
 
 
-def both(servers, command, bare, wrapped, options=GRACEFUL):
+def both(servers, command, bare, wrapped, options=None):
     """The same server twice, with the bare and the wrapped app, started side by side."""
+    options = GRACEFUL.get(command, "") if options is None else options
     return [servers.start(command, app, options=options) for app in (bare, wrapped)]
 
 
@@ -23,6 +32,7 @@ def ended(running):
     return code, [re.sub(r"\d+", "N", line) for line in said]
 
 
+@pytest.mark.parametrize("command", all_but(CALLS_NONE))
 def test_startup_and_shutdown_reach_the_app(servers, command):
     """Once each, in order, of the bare and the wrapped app alike."""
     pair = both(servers, command, "served:bare", "served:wrapped")
@@ -50,6 +60,7 @@ def test_a_lifespan_that_raises_is_no_lifespan(servers, command, name):
     assert ours == theirs
 
 
+@pytest.mark.parametrize("command", all_but(CALLS_NONE))
 def test_a_startup_that_the_app_says_failed_ends_the_server(servers, command):
     """With the exit code and the words of the bare one."""
     pair = both(servers, command, "lifespans:failing", "lifespans:wrapped_failing", options="")
@@ -69,6 +80,7 @@ def test_a_startup_that_raises_ends_a_server_that_insists(servers, name):
     assert "RuntimeError: no configuration today" in ours[1]
 
 
+@pytest.mark.parametrize("command", all_but(CALLS_NONE))
 def test_a_shutdown_that_the_app_says_failed_ends_as_it_does_bare(servers, command):
     pair = both(servers, command, "lifespans:failing_late", "lifespans:wrapped_failing_late")
     for running in pair:
@@ -98,10 +110,26 @@ def test_without_lifespan_and_under_a_root_path(servers, name):
         assert (answer.status, json.loads(answer.body)["request_id"]) == (500, answer.request_id)
 
 
-def test_a_root_path_of_hypercorn(servers):
-    options = "--root-path /api"
+@pytest.mark.parametrize("command", CALLS_NONE)
+def test_where_no_lifespan_is_called_every_request_is_told(servers, command):
+    """From the first one on, although nothing has announced the start."""
+    pair = both(servers, command, "served:bare", "served:wrapped")
+    bare, wrapped = (running.ready() for running in pair)
+    with Http(bare.port) as theirs, Http(wrapped.port) as ours:
+        answer = ours.get("/plain")
+        assert answer.body == theirs.get("/plain").body == b"Hello, world"
+    assert wrapped.last_line(answer.request_id)["outcome"] == "ok"
+    for running in pair:
+        running.terminate()
+    theirs, ours = map(ended, pair)
+    assert ours == theirs
+    assert "app:" not in wrapped.said()
+
+
+@pytest.mark.parametrize("command", ROOT_PATHS)
+def test_a_root_path_of_other_servers(servers, command):
     bare, wrapped = (
-        servers.shared("hypercorn-asyncio", f"served:{which}", options=options)
+        servers.shared(command, f"served:{which}", options=ROOT_PATHS[command])
         for which in ("bare", "wrapped")
     )
     theirs, ours = (

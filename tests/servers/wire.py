@@ -76,6 +76,21 @@ class Plain:
             pass
         return self.raw
 
+    def is_open(self):
+        """Whether the server has neither closed the connection nor sent what was not read."""
+        self.socket.setblocking(False)
+        try:
+            self.socket.recv(1, socket.MSG_PEEK)
+            return False
+        except BlockingIOError:
+            return True
+        finally:
+            self.socket.settimeout(TIMEOUT_SECONDS)
+
+    def leave(self):
+        """Send no more; what the server still sends can be read."""
+        self.socket.shutdown(socket.SHUT_WR)
+
     def reset(self):
         """Leave rudely, as a client does that crashes."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -176,18 +191,23 @@ def closing(code=None, reason=""):
     return frame(CLOSE, b"" if code is None else struct.pack("!H", code) + reason.encode())
 
 
+def handshake(target, *headers):
+    """The request that opens a session."""
+    opening = (
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version: 13",
+    )
+    return ask(target, *opening, *headers, close=False)
+
+
 class Websocket(Plain):
     """A websocket session, opened or refused; what the server sends is kept in ``raw``."""
 
     def __init__(self, port, target, *headers):
         super().__init__(port)
-        opening = (
-            "Upgrade: websocket",
-            "Connection: Upgrade",
-            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-            "Sec-WebSocket-Version: 13",
-        )
-        self.send(ask(target, *opening, *headers, close=False))
+        self.send(handshake(target, *headers))
         head = self.past(b"\r\n\r\n")
         self.accepted = head.startswith(b"HTTP/1.1 101 ")
         self._read = head.index(b"\r\n\r\n") + 4

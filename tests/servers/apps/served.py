@@ -242,13 +242,22 @@ async def forever(scope, receive, send):
 
 async def meet(scope, receive, send):
     """Answers when as many requests as it says have come to the same place."""
-    key, wanted = asked(scope, "place"), int(asked(scope, "n"))
-    present, everybody = meetings.setdefault(key, ([], anyio.Event()))
+    await everybody_at(asked(scope, "place"), int(asked(scope, "n")))
+    await answer(send, asked(scope, "name").encode())
+
+
+async def meet_afterwards(scope, receive, send):
+    """Answers, then works on until another request comes to the same place."""
+    await answer(send, b"complete")
+    await everybody_at(asked(scope, "place"), 2)
+
+
+async def everybody_at(place, wanted):
+    present, everybody = meetings.setdefault(place, ([], anyio.Event()))
     present.append(None)
     if len(present) == wanted:
         everybody.set()
     await everybody.wait()
-    await answer(send, asked(scope, "name").encode())
 
 
 # Failures
@@ -356,6 +365,7 @@ ROUTES = {
     "/download": download,
     "/forever": forever,
     "/meet": meet,
+    "/meet-afterwards": meet_afterwards,
     "/fail": fail,
     "/fail-slowly": fail_slowly,
     "/fail-in-task": fail_in_task,
