@@ -18,6 +18,7 @@ __all__ = [
     "note",
     "note_within",
     "raised_by",
+    "says_gone",
     "swallowed",
     "tell",
 ]
@@ -169,25 +170,27 @@ def swallowed(
     by: str,
     handled: bool = False,
     despite_status: bool = False,
+    apart: bool = False,
 ) -> Exchange | None:
     """Keep an error that a framework is about to answer by itself; a hook in it calls this.
 
     Callable from any thread. The exchange is that of ``scope``, else the current one; None when
     there is none, or it did not ask for what is captured ``by`` that framework. ``handled`` is for
     what the application has a handler of its own for, ``despite_status`` for what is a failure of
-    the server's although it is answered with a status below 500. The framework's answer is left as it is. An
+    the server's although it is answered with a status below 500, ``apart`` for what went on beside
+    the request, as a task, and did not fail it. The framework's answer is left as it is. An
     exchange that has ended (its background tasks go on) is told of by a record of its own.
     """
-    state = scope.get(KEY) if isinstance(scope, Mapping) else None
-    if state is None:
-        state = CURRENT.get()
+    # A scope without an exchange is that of a request made within another, around the kit.
+    state = scope.get(KEY) if isinstance(scope, Mapping) else CURRENT.get()
     if state is None or state[CHOICES] is None or by not in state[CHOICES].captures:
         return None
     exchange = Exchange(state)
     if not isinstance(exc, Exception):
         return exchange
-    if state[SCOPE] is None:
-        _tell_late(exchange, exc, state[CHOICES])
+    if state[SCOPE] is None or apart:
+        if not says_gone(exc):
+            _tell_late(exchange, exc, state[CHOICES])
     elif is_disconnect(exchange, exc):
         exchange.disconnected = exchange.disconnected or not exchange.complete
     else:
@@ -245,7 +248,7 @@ def _leaves(exc: BaseException) -> list[BaseException]:
 def _is_one_disconnect(exchange: Exchange, exc: BaseException) -> bool:
     # By type(exc), since looking at an attribute may run the exception's own code.
     kind = type(exc)
-    if any(type_name(cls) in _DISCONNECTS for cls in kind.__mro__):
+    if says_gone(exc):
         return True
     words = _DISCONNECT_WORDS.get(type_name(kind)) if exchange.disconnected else None
     if words is not None and _says(exc, words):
@@ -254,6 +257,11 @@ def _is_one_disconnect(exchange: Exchange, exc: BaseException) -> bool:
         (exchange.disconnected and issubclass(kind, ConnectionError))
         or raised_by(exc, exchange.send)
     )
+
+
+def says_gone(exc: BaseException) -> bool:
+    """Whether it is of a class that frameworks and servers raise when the client has gone."""
+    return any(type_name(cls) in _DISCONNECTS for cls in type(exc).__mro__)
 
 
 def raised_by(exc: BaseException, send: Send | None) -> bool:

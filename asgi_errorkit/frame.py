@@ -152,7 +152,7 @@ def frame(app: ASGIApp, choices: Choices) -> ASGIApp:
                 pass
             try:
                 if collect is not None:
-                    gather(Exchange(state), collect)
+                    gather(Exchange(state), collect, scope)
             finally:
                 finish(state)
 

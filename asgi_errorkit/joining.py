@@ -5,7 +5,7 @@ from typing import Any
 
 from asgi_errorkit.apps import coroutine_marker
 from asgi_errorkit.choices import Answers, Choices
-from asgi_errorkit.exchange import KEY, Exchange, begin
+from asgi_errorkit.exchange import KEY, Exchange, begin, route_of
 from asgi_errorkit.failure import failed, fill_silence, tell
 from asgi_errorkit.holding import after_held, holds, let_go, nothing, release
 from asgi_errorkit.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,10 +20,12 @@ async def join(app: ASGIApp, choices: Choices, scope: Scope, receive: Receive, s
     try:
         if choices.answers is None:
             return await app(scope, receive, send)
-        return await _answered(app, choices, choices.answers, exchange, receive, send)
+        return await _answered(app, choices, choices.answers, exchange, scope, receive, send)
     finally:
         if choices.collect is not None:
-            gather(exchange, choices.collect)
+            gather(exchange, choices.collect, scope)
+        if scope is not exchange.scope:  # a copy, made by a middleware between
+            _note_route(exchange, scope)
 
 
 def enter(exchange: Exchange, choices: Choices) -> None:
@@ -48,12 +50,20 @@ def begin_running(choices: Choices, scope: Scope) -> None:
     choices.recorder.start()
 
 
-def gather(exchange: Exchange, collect: Callable[[Scope], dict[str, Any] | None]) -> None:
+def gather(
+    exchange: Exchange, collect: Callable[[Scope], dict[str, Any] | None], scope: Scope
+) -> None:
     """Add the log fields that are read from the scope."""
-    scope = exchange.scope
-    added = collect(scope) if scope is not None else None
+    added = collect(scope)
     if added:
         exchange.annotate(**added)
+
+
+def _note_route(exchange: Exchange, scope: Scope) -> None:
+    try:
+        exchange.route = exchange.route or route_of(scope)
+    except Exception:  # noqa: BLE001, S110  the framework's own objects may do anything
+        pass
 
 
 async def _answered(
@@ -61,6 +71,7 @@ async def _answered(
     choices: Choices,
     answers: Answers,
     exchange: Exchange,
+    scope: Scope,
     receive: Receive,
     send: Send,
 ) -> Any:
@@ -69,9 +80,6 @@ async def _answered(
     A middleware further out may withhold the start (compression does), and then the exchange has
     not seen it although the app has sent it: a second start would be sent.
     """
-    scope = exchange.scope
-    if scope is None:  # the exchange has ended; this is a task that outlived it
-        raise RuntimeError("an app was called after its exchange had ended")
     inner = Exchange(begin(scope, exchange.headers, exchange.request_id, exchange.now, 0.0))
     inner.send, inner.choices = exchange.send, choices
     header = choices.ids.header

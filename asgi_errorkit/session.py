@@ -53,7 +53,7 @@ async def serve_session(
         leave(token)
         try:
             if choices.collect is not None:
-                gather(exchange, choices.collect)
+                gather(exchange, choices.collect, scope)
         finally:
             recorder.finish(state)
 
@@ -69,7 +69,7 @@ async def _joined(
         return await _noted(app, exchange, choices, scope, receive, send)
     finally:
         if choices.collect is not None:
-            gather(exchange, choices.collect)
+            gather(exchange, choices.collect, scope)
 
 
 async def _noted(

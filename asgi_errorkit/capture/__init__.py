@@ -48,7 +48,7 @@ FRAMEWORKS: Mapping[str, str] = MappingProxyType(
 """The qualified name of a class of each framework, and the file here that knows it."""
 
 FALLBACK = "logs"
-"""What is done for an app of a framework that nobody here knows."""
+"""What is done for an app, or a part of one, of a framework that nobody here knows."""
 
 ORPHANS = "orphans"
 """Errors of tasks, threads and finalizers that nobody awaits."""
@@ -73,7 +73,11 @@ _WITHIN = (
     "schema",
 )
 _MANY_WITHIN = ("routes", "application_mapping", "mounted_apps", "mounts")
-_MOST = 500
+_MOST = 5000
+_PLAIN = frozenset((type(None), bool, str, bytes, int, float, dict, list, tuple))
+_MADE_UP = frozenset(("django.utils.functional", "unittest.mock", "werkzeug.local"))
+
+_EACH_TIME = frozenset(("starlette",))  # its tables may have grown since
 
 _hooked: "WeakSet[Any]" = WeakSet()
 
@@ -91,7 +95,7 @@ def install(apps: Iterable[Any], names: Iterable[str] = NAMES) -> list[str]:
         if name not in wanted:
             continue
         found.append(name)
-        if not _is_hooked(each):
+        if not _is_hooked(each) or name in _EACH_TIME:
             _hook(each, name)
     return found
 
@@ -114,13 +118,18 @@ def within(app: Any) -> Iterator[Any]:
     seen: dict[int, Any] = {}
     while pending and len(seen) < _MOST:
         each = pending.pop()
-        if each is None or id(each) in seen or isinstance(each, (str, bytes, int)):
+        if id(each) in seen or not _is_walked(type(each)):
             continue
         seen[id(each)] = each  # held, so that no later object gets its id
         yield each
         pending += [_read(each, name) for name in _WITHIN]
         for name in _MANY_WITHIN:
             pending += _listed(_read(each, name))
+
+
+def _is_walked(kind: type) -> bool:
+    """Not what has no parts, nor what makes them up as it is looked at: proxies and mocks."""
+    return kind not in _PLAIN and kind.__module__ not in _MADE_UP
 
 
 def _framework_of(app: Any) -> str:

@@ -1,5 +1,6 @@
 """Falcon answers by error handlers; ours stands before its defaults and leaves the answer to them."""
 
+from inspect import signature
 from typing import Any
 
 from falcon import HTTPError
@@ -8,6 +9,8 @@ from asgi_errorkit.failure import swallowed
 
 __all__ = ["install"]
 
+_MARK = "_asgi_errorkit_wraps"
+
 
 def install(app: Any) -> None:
     """Put our handlers in front of those for any exception and for HTTP errors.
@@ -15,8 +18,10 @@ def install(app: Any) -> None:
     Handlers of the application's own for a nearer class, or added later, are asked instead: what
     they answer is handled.
     """
+    if hasattr(app._error_handlers.get(Exception), _MARK):  # noqa: SLF001  the one place that tells
+        return
     for kind in (Exception, HTTPError):
-        app.add_error_handler(kind, _before(app._error_handlers.get(kind)))  # noqa: SLF001  the one place that tells
+        app.add_error_handler(kind, _before(app._error_handlers.get(kind)))  # noqa: SLF001
     app.add_middleware(_Routes())
 
 
@@ -27,11 +32,11 @@ def _before(handler: Any) -> Any:
         swallowed(ex, req.scope, by="falcon", handled=meant)
         if handler is None:
             raise ex
-        if ws is None:
-            await handler(req, resp, ex, params)
-        else:
-            await handler(req, resp, ex, params, ws=ws)
+        more = {"ws": ws} if takes_ws else {}
+        await handler(req, resp, ex, params, **more)
 
+    takes_ws = handler is not None and "ws" in signature(handler).parameters
+    setattr(note, _MARK, handler)
     return note
 
 

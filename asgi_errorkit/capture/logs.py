@@ -1,4 +1,4 @@
-"""For frameworks without a hook of ours: the exception that they log before they answer 500."""
+"""Where no hook of a framework tells: the exception that is logged before a 500 is answered."""
 
 import logging
 from typing import Any
@@ -22,8 +22,10 @@ def install(_: Any = None) -> None:
 
     def make(*args: Any, **kwargs: Any) -> logging.LogRecord:
         record = before(*args, **kwargs)
-        if record.exc_info:
-            _remember(record.exc_info[1])
+        try:
+            _remember(record.exc_info[1] if record.exc_info else None)
+        except Exception:  # noqa: BLE001, S110  whatever was handed in: logging goes on
+            pass
         return record
 
     make.is_of_errorkit = True  # type: ignore[attr-defined]  # told by this when it is set again

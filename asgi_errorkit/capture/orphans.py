@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 from asgi_errorkit.classify import Classifier
 from asgi_errorkit.exchange import CHOICES, CURRENT, Caught, Exchange, State, told_of
+from asgi_errorkit.failure import says_gone
 from asgi_errorkit.fingerprint import snapshot
 from asgi_errorkit.recorder import Recorder
 
@@ -73,7 +74,7 @@ def _of_finalizers(before: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _tell(exc: BaseException | None, state: State | None) -> None:
-    if not isinstance(exc, Exception):
+    if not isinstance(exc, Exception) or says_gone(exc):
         return
     owner = state[CHOICES].recorder if state is not None and state[CHOICES] is not None else None
     exchange = Exchange(state) if state is not None else None

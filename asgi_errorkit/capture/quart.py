@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from quart import request, websocket
 from quart.signals import (
     got_background_exception,
     got_request_exception,
@@ -9,7 +10,6 @@ from quart.signals import (
     request_tearing_down,
 )
 
-from asgi_errorkit.exchange import current
 from asgi_errorkit.failure import swallowed
 
 __all__ = ["install"]
@@ -17,19 +17,25 @@ __all__ = ["install"]
 
 def install(app: Any) -> None:
     """Have the signals of this application tell of its errors and of the matched rules."""
-    for signal in (got_request_exception, got_websocket_exception, got_background_exception):
-        signal.connect(_note, sender=app)
+    got_request_exception.connect(_note, sender=app)
+    got_websocket_exception.connect(_note_session, sender=app)
+    got_background_exception.connect(_note_background, sender=app)
     request_tearing_down.connect(_note_route, sender=app)
 
 
 async def _note(_: Any, exception: Exception, **__: Any) -> None:
-    swallowed(exception, by="quart")
+    swallowed(exception, request.scope, by="quart")
+
+
+async def _note_session(_: Any, exception: Exception, **__: Any) -> None:
+    swallowed(exception, websocket.scope, by="quart")
+
+
+async def _note_background(_: Any, exception: Exception, **__: Any) -> None:
+    swallowed(exception, by="quart", apart=True)
 
 
 async def _note_route(_: Any, **__: Any) -> None:
-    from quart import request  # noqa: PLC0415  the request of this very moment
-
-    exchange = current()
-    rule = getattr(request, "url_rule", None)
-    if exchange is not None and exchange.scope is not None and rule is not None:
-        exchange.route = rule.rule
+    scope: Any = request.scope
+    if request.url_rule is not None:
+        scope["path_template"] = request.url_rule.rule

@@ -44,7 +44,7 @@ async def _note_task(exception: BaseException, **_: Any) -> None:
     # What a request raised is reported too, and told of by its own signal.
     traceback = exception.__traceback__
     if traceback is not None and traceback.tb_frame.f_code.co_qualname.startswith(_TASK):
-        swallowed(exception, by="sanic")
+        swallowed(exception, by="sanic", apart=True)
 
 
 async def _note_route(request: Any, **_: Any) -> None:

@@ -2,9 +2,10 @@
 
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from inspect import iscoroutinefunction
 from typing import Any
 
+from starlette._utils import is_async_callable  # as it tells sync handlers from async ones
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException, WebSocketException
 from starlette.middleware.exceptions import ExceptionMiddleware
 
@@ -24,9 +25,10 @@ def install(app: Any) -> None:
     if isinstance(app, ExceptionMiddleware):
         handlers = (app._exception_handlers, app._status_handlers)  # noqa: SLF001  no other way in
     else:
-        defaults = ExceptionMiddleware(app)
-        app.exception_handlers.setdefault(HTTPException, defaults.http_exception)
-        app.exception_handlers.setdefault(WebSocketException, defaults.websocket_exception)
+        if type(app) is Starlette and "build_middleware_stack" not in vars(app):
+            defaults = ExceptionMiddleware(app)
+            app.exception_handlers.setdefault(HTTPException, defaults.http_exception)
+            app.exception_handlers.setdefault(WebSocketException, defaults.websocket_exception)
         handlers = (app.exception_handlers,)
     for table in handlers:
         for key, handler in list(table.items()):
@@ -48,6 +50,6 @@ def _noting(handler: Callable[..., Any]) -> Callable[..., Any]:
         answer: Awaitable[Any] = handler(connection, exc)
         return await answer
 
-    wrapped = note_async if iscoroutinefunction(handler) else note
+    wrapped = note_async if is_async_callable(handler) else note
     setattr(wrapped, _MARK, handler)
     return wrapped

@@ -118,8 +118,15 @@ class ErrorHandlingMiddleware:
         if self._captured and self.choices.recorder.running:
             return
         self._captured = True
+        try:
+            self._capture_now(scope)
+        except Exception as error:
+            logger.warning("what the app swallows cannot be seen", exc_info=error)
+
+    def _capture_now(self, scope: Scope) -> None:
         apps = (self.app, scope.get("app"), scope.get("litestar_app"))
-        if not install(apps, self._frameworks) and FALLBACK in self._frameworks:
+        install(apps, self._frameworks)
+        if FALLBACK in self._frameworks:
             install_fallback()
         if ORPHANS in self._frameworks:
             install_orphans(self.choices.recorder, self.choices.classifier)
