@@ -44,6 +44,7 @@ import time
 import tomllib
 import urllib.request
 import uuid
+import warnings
 import xml.etree.ElementTree as ET
 import xmlrpc.client
 import zipfile
@@ -2101,6 +2102,7 @@ FORMER = {
     "cattr.errors.BaseValidationError",
     "elasticsearch.exceptions.ElasticsearchException",
     "elasticsearch.exceptions.NotFoundError",
+    "email_validator.exceptions_types.EmailNotValidError",
     "httpx._exceptions.HTTPError",
     "httpx._exceptions.TimeoutException",
     "multipart.exceptions.FormParserError",
@@ -2108,6 +2110,7 @@ FORMER = {
     "openai.error.RateLimitError",
     "openai.error.Timeout",
     "pydantic.error_wrappers.ValidationError",
+    "pydantic_settings.sources.SettingsError",
     "re.PatternError",
     "re.error",
     "sqlalchemy.orm.exc.NoResultFound",
@@ -2119,10 +2122,17 @@ def is_installed(name: str) -> bool:
     # A bare namespace ("google") says nothing of what is installed in it.
     top = "google.api_core" if name.startswith("google.") else name.partition(".")[0]
     try:
-        importlib.import_module(top)
+        imported(top)
     except ModuleNotFoundError:
         return False
     return True
+
+
+def imported(name: str) -> Any:
+    """A module, whatever others it warns of as it is imported."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return importlib.import_module(name)
 
 
 def class_at(name: str) -> Any:
@@ -2130,7 +2140,7 @@ def class_at(name: str) -> Any:
     home, _, rest = name.rpartition(".")
     while True:
         try:
-            place: Any = importlib.import_module(home)
+            place = imported(home)
         except ModuleNotFoundError:
             home, _, outer = home.rpartition(".")
             rest = f"{outer}.{rest}"
