@@ -158,19 +158,24 @@ def test_the_first_sample_is_of_this_process():
 
 
 def test_open_files_and_threads_are_counted():
-    """An opened file and a started thread show in the next sample."""
-    gc.collect()
-    sampler = ProcessSampler()
-    before = sampler.sample(1.0)
-    release = threading.Event()
-    thread = threading.Thread(target=release.wait, args=(DEADLINE_SECONDS,))
-    thread.start()
-    with open(sys.executable, "rb"):  # noqa: PTH123
-        after = sampler.sample(2.0)
-    release.set()
-    thread.join()
-    assert after.threads == before.threads + 1
-    assert after.open_files == before.open_files + 1
+    """An opened file and a started thread show in the next sample, of a process of its own."""
+    source = """
+import sys, threading
+from asgi_errorkit.process import ProcessSampler
+
+sampler = ProcessSampler()
+before = sampler.sample(1.0)
+release = threading.Event()
+thread = threading.Thread(target=release.wait)
+thread.start()
+with open(sys.executable, "rb"):
+    after = sampler.sample(2.0)
+release.set()
+thread.join()
+assert after.threads == before.threads + 1, (before, after)
+assert after.open_files == before.open_files + 1, (before, after)
+"""
+    subprocess.run([sys.executable, "-c", source], check=True, timeout=DEADLINE_SECONDS)
 
 
 def busy(cpu_seconds):
