@@ -9,8 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asgi_errorkit import ErrorKit, Exchange, RequestIdFilter, current
-from asgi_errorkit.exchange import KEY, begin, route_of, trace_context
+from asgi_errorkit import (
+    ErrorHandlingMiddleware,
+    ErrorKit,
+    ErrorTracker,
+    Exchange,
+    Recorder,
+    RequestIdFilter,
+    current,
+)
+from asgi_errorkit.exchange import ID, KEY, MEMORY_BEFORE, begin, route_of, trace_context
 from asgi_errorkit.testing import HandClock, Reply, http_scope, request
 from asgi_errorkit.types import Receive, Scope, Send
 
@@ -184,3 +192,29 @@ async def test_the_filter_puts_the_ids_on_the_applications_log_records() -> None
     log.info("outside")
     log.removeHandler(handler)
     assert lines == [f"abc {TRACE} inside", f"abc {TRACE} thread", "- - outside"]
+
+
+async def test_the_frame_begins_an_exchange_as_begin_does() -> None:
+    """The frame spells the list out, for a call costs time; both must mean the same places."""
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(list(scope[KEY]))
+
+    clock = HandClock()
+    tracker = ErrorTracker(recorder=Recorder(clock=clock, flush_seconds=None))
+    kit = ErrorHandlingMiddleware(app, tracker, capture=False)
+    scope = http_scope("PUT", "/x", query=b"a=1", scheme="https", client=("::1", 5))
+    headers = dict(scope["headers"])
+
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        return None
+
+    await kit(scope, receive, send)
+    (state,) = seen
+    logged, choices = kit.choices.logs, kit.choices
+    again = begin(scope, headers, state[ID], clock, state[MEMORY_BEFORE], logged, send, choices)
+    assert state == again
