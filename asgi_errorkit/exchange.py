@@ -1,7 +1,7 @@
 """The exchange: everything the kit knows about one request, and the flat record made from it."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
@@ -14,7 +14,8 @@ __all__ = ["Caught", "Exchange", "Record", "Seen", "State", "begin", "current"]
 T = TypeVar("T")
 
 KEY: Final = "asgi_errorkit.exchange"
-"""Where the exchange lies in the scope while the request runs."""
+"""Where the exchange lies in the scope while the request runs, as the bound ``state.copy``: a deep
+copy of the scope takes a built-in method over as it is, where it would copy all that a list holds."""
 
 Record: TypeAlias = tuple[Any, ...]
 """What is published: the state of an exchange as it was, a flat tuple of atoms. Whatever the
@@ -55,17 +56,21 @@ State: TypeAlias = list[Any]
     PARAMS,  # dict of path parameters, or None
     EXTRA,  # dict of added log fields, or None
     SESSION,  # (messages in, messages out, close code) of a websocket, or None
+    ENDED_AS,  # one of GIVEN, said by code that refused the request or cut it short; or None
     # The rest belongs to the running request alone, and is emptied before the record is made.
     SEEN,  # Seen: the exception that was met last, and whom it was told to; or None
     HELD,  # list of the messages held back, or None
     JOINED,  # tuple of the recorders of frames further in
     ANNOUNCED,  # bool, its start has been logged; only the drain writes it
-) = range(34)
+) = range(35)
 
-UNKNOWN: Final = (None, 0, 0, False, False, False, *(None,) * 6, (), False)
+UNKNOWN: Final = (None, 0, 0, False, False, False, *(None,) * 7, (), False)
 """The places from FIRST_BYTE on, of an exchange that begins."""
 
 START, END, ERROR = range(3)
+
+GIVEN: Final = ("timeout", "shed", "circuit_open")
+"""The outcomes that nobody can tell from outside: whoever refuses a request says which it is."""
 
 NOBODY: Final = 0
 """As ``LOGGED``: nobody writes the lines of this exchange."""
@@ -89,6 +94,18 @@ class Seen(NamedTuple):
     exc: BaseException
     counted_by: tuple[int, ...] = ()  # the ids of trackers
     untold: bool = False  # the application's own hook has yet to hear of it
+    answered: bool = False  # a handler of the app's own answers it; it is raised on afterwards
+
+
+def state_in(scope: Mapping[str, Any]) -> State:
+    """The state of the exchange that a scope with a ``KEY``, or its copy, belongs to."""
+    state: State = scope[KEY].__self__
+    return state
+
+
+def is_open(scope: Scope) -> bool:
+    """Whether a frame further out has opened an exchange for this scope that goes on."""
+    return KEY in scope and state_in(scope)[SCOPE] is not None
 
 
 CURRENT: ContextVar[State | None] = ContextVar("asgi_errorkit.exchange", default=None)
@@ -240,6 +257,18 @@ class Exchange:
         """Seconds since the request came in; of an ended one, how long it took."""
         ended_at = self.ended_at
         return float((self.now() if ended_at is None else ended_at) - self.started_at)
+
+    def end_as(self, outcome: str) -> None:
+        """Say why a request is refused or cut short: "timeout", "shed" or "circuit_open".
+
+        It then ends with that outcome, unless it is answered completely and below 400 after all.
+        Raises ValueError for any other word.
+        """
+        if outcome not in GIVEN:
+            raise ValueError(
+                f"an exchange can be said to end as one of {GIVEN}; got {outcome!r:.200}"
+            )
+        self.state[ENDED_AS] = outcome
 
     def annotate(self, **fields: Any) -> None:
         """Add fields to this exchange's log line; the kit's own fields cannot be replaced."""

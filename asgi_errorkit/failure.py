@@ -5,12 +5,23 @@ from types import CodeType, TracebackType
 from typing import Any
 
 from asgi_errorkit.choices import Answers, Choices
-from asgi_errorkit.exchange import CHOICES, CURRENT, KEY, SCOPE, Caught, Exchange, Seen, told_of
+from asgi_errorkit.exchange import (
+    CHOICES,
+    CURRENT,
+    KEY,
+    Caught,
+    Exchange,
+    Seen,
+    state_in,
+    told_of,
+)
 from asgi_errorkit.fingerprint import snapshot, type_name
 from asgi_errorkit.holding import holds, release
+from asgi_errorkit.told import remember
 from asgi_errorkit.types import Message, Send
 
 __all__ = [
+    "answering",
     "failed",
     "failing",
     "fill_silence",
@@ -21,6 +32,7 @@ __all__ = [
     "says_gone",
     "swallowed",
     "tell",
+    "tell_apart",
 ]
 
 # What frameworks and servers raise into the app when its client has gone.
@@ -45,6 +57,10 @@ _WRAPPERS = {
 
 # What they raise then without a class of its own.
 _DISCONNECT_WORDS = {"ValueError": "WSGI wrapper received a non-HTTP-request message"}  # asgiref
+
+# What a server may raise when it writes to a client that has gone; not ConnectionRefusedError, with
+# which the application itself was turned away.
+_LOST = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError)
 
 _MOST_WRAPPERS = 8
 _MOST_LEAVES = 1000
@@ -76,6 +92,7 @@ async def failed(
     answers = choices.answers
     held, exchange.held = exchange.held, []  # from now on nothing is held
     if is_disconnect(exchange, exc):
+        remember(exc)
         gone = exchange.disconnected or not exchange.complete
         exchange.disconnected = gone or raised_by(
             exc, exchange.send
@@ -97,8 +114,8 @@ async def failed(
 
 async def note(exchange: Exchange, exc: Exception, choices: Choices) -> None:
     """Keep what is to be known of an error that has escaped, and tell the application's hook."""
-    if keep(exchange, exc, choices):
-        await tell(exchange, choices)
+    keep(exchange, exc, choices)
+    await tell(exchange, choices)
 
 
 def keep(
@@ -112,6 +129,8 @@ def keep(
     """Keep an error's snapshot and the verdict on it; False when that is known already."""
     seen = exchange.seen if exchange.seen is not None and exchange.seen.exc is exc else None
     caught = exchange.caught
+    remember(exc)
+    handled = handled or (seen is not None and seen.answered and _is_answered(exchange))
     if caught is not None and (handled or (seen is not None and not caught.handled)):
         return False  # by a frame further in, or a worse one before
     counted_by = seen.counted_by if seen else ()
@@ -125,7 +144,13 @@ def keep(
         despite_status=despite_status,
     )
     exchange.seen = Seen(exc, counted_by, untold=not handled)
+    remember(true)
     return True
+
+
+def _is_answered(exchange: Exchange) -> bool:
+    """Whether the response is complete, and none of a failure."""
+    return exchange.complete and (exchange.status or 500) < 500
 
 
 def _unwrapped(exc: Exception) -> BaseException:
@@ -181,24 +206,49 @@ def swallowed(
     the request, as a task, and did not fail it. The framework's answer is left as it is. An
     exchange that has ended (its background tasks go on) is told of by a record of its own.
     """
-    # A scope without an exchange is that of a request made within another, around the kit.
-    state = scope.get(KEY) if isinstance(scope, Mapping) else CURRENT.get()
-    if state is None or state[CHOICES] is None or by not in state[CHOICES].captures:
-        return None
-    exchange = Exchange(state)
-    if not isinstance(exc, Exception):
+    exchange = _asking(scope, by)
+    if exchange is None or not isinstance(exc, Exception):
         return exchange
-    if state[SCOPE] is None or apart:
+    if exchange.scope is None or apart:
         if not says_gone(exc):
-            _tell_late(exchange, exc, state[CHOICES])
+            tell_apart(exchange, exc, exchange.choices)
     elif is_disconnect(exchange, exc):
+        remember(exc)
         exchange.disconnected = exchange.disconnected or not exchange.complete
     else:
-        keep(exchange, exc, state[CHOICES], handled=handled, despite_status=despite_status)
+        keep(exchange, exc, exchange.choices, handled=handled, despite_status=despite_status)
     return exchange
 
 
-def _tell_late(exchange: Exchange, exc: Exception, choices: Choices) -> None:
+def answering(exc: BaseException, scope: Any, *, by: str) -> None:
+    """Know that a handler of the application's own is asked to answer what is raised on afterwards.
+
+    A hook in the framework calls this before the handler runs. Where the response has started the
+    handler is not what answers; else the status that it sends says how bad the error is.
+    """
+    exchange = _asking(scope, by)
+    if exchange is None or exchange.scope is None or exchange.started:
+        return
+    seen = exchange.seen
+    counted_by = seen.counted_by if seen is not None and seen.exc is exc else ()
+    exchange.seen = Seen(exc, counted_by, answered=True)
+
+
+def _asking(scope: Any, by: str) -> Exchange | None:
+    """The exchange of a scope, else the current one, if it asked for what is captured ``by``."""
+    if isinstance(scope, Mapping):
+        # One without an exchange is that of a request made within another, around the kit.
+        state = state_in(scope) if KEY in scope else None
+    else:
+        state = CURRENT.get()
+    if state is None or state[CHOICES] is None or by not in state[CHOICES].captures:
+        return None
+    return Exchange(state)
+
+
+def tell_apart(exchange: Exchange | None, exc: Exception, choices: Choices) -> None:
+    """Publish a record of its own for an error beside a request, after it, or outside of any."""
+    remember(exc)
     caught = Caught(snapshot(exc), choices.classifier(exc), late=True)
     choices.recorder.publish(told_of(exchange, caught, choices.recorder.clock))
 
@@ -254,8 +304,7 @@ def _is_one_disconnect(exchange: Exchange, exc: BaseException) -> bool:
     if words is not None and _says(exc, words):
         return True
     return issubclass(kind, OSError) and (
-        (exchange.disconnected and issubclass(kind, ConnectionError))
-        or raised_by(exc, exchange.send)
+        (exchange.disconnected and issubclass(kind, _LOST)) or raised_by(exc, exchange.send)
     )
 
 

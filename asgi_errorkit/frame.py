@@ -16,19 +16,28 @@ from asgi_errorkit.exchange import (
     INTERRUPTED,
     KEY,
     RECEIVED,
-    SCOPE,
     SEEN,
     SENT,
     STATUS,
     UNKNOWN,
     Exchange,
     State,
+    is_open,
 )
-from asgi_errorkit.failure import failed, failing, fill_silence, note_within, tell
+from asgi_errorkit.failure import (
+    failed,
+    failing,
+    fill_silence,
+    note_within,
+    says_gone,
+    tell,
+    tell_apart,
+)
 from asgi_errorkit.holding import after_held, let_go, nothing, release
 from asgi_errorkit.joining import begin_running, gather, join
 from asgi_errorkit.response import FILE_BODIES, headers_of, watch_file, with_header
 from asgi_errorkit.session import serve_session
+from asgi_errorkit.told import take_known
 from asgi_errorkit.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["frame"]
@@ -50,7 +59,7 @@ def frame(app: ASGIApp, choices: Choices) -> ASGIApp:
     async def serve(scope: Scope, receive: Receive, send: Send) -> Any:
         if scope.get("type") != "http":
             return await serve_other(app, choices, scope, receive, send)
-        if KEY in scope and scope[KEY][SCOPE] is not None:
+        if KEY in scope and is_open(scope):
             return await join(app, choices, scope, receive, send)
         if not recorder.running:
             begin_running(choices, scope)
@@ -125,7 +134,7 @@ def frame(app: ASGIApp, choices: Choices) -> ASGIApp:
 
         if mark is not None:
             mark(watched_send)
-        scope[KEY] = state
+        scope[KEY] = state.copy
         active[id(state)] = state
         token = set_current(state)
         try:
@@ -159,6 +168,20 @@ def frame(app: ASGIApp, choices: Choices) -> ASGIApp:
     return serve
 
 
+async def serve_unknown(
+    app: ASGIApp, choices: Choices, scope: Scope, receive: Receive, send: Send
+) -> Any:
+    """What is no request, such as a message to a worker of Channels: its errors are told of."""
+    try:
+        return await app(scope, receive, send)
+    except Exception as exc:
+        if choices.answers is not None and not says_gone(exc) and not take_known(exc):
+            if not choices.recorder.running:
+                begin_running(choices, scope)
+            tell_apart(None, exc, choices)
+        raise
+
+
 async def serve_other(
     app: ASGIApp, choices: Choices, scope: Scope, receive: Receive, send: Send
 ) -> Any:
@@ -166,7 +189,7 @@ async def serve_other(
     if scope.get("type") == "websocket":
         return await serve_session(app, choices, scope, receive, send)
     if scope.get("type") != "lifespan":
-        return await app(scope, receive, send)
+        return await serve_unknown(app, choices, scope, receive, send)
     if choices.prepare is not None:
         choices.prepare(scope)
     try:

@@ -1,11 +1,12 @@
 """A frame inside another: it joins the exchange that is open, and answers what it was asked to."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 from asgi_errorkit.apps import coroutine_marker
 from asgi_errorkit.choices import Answers, Choices
-from asgi_errorkit.exchange import KEY, Exchange, begin, route_of
+from asgi_errorkit.exchange import Exchange, begin, route_of, state_in
 from asgi_errorkit.failure import failed, fill_silence, tell
 from asgi_errorkit.holding import after_held, holds, let_go, nothing, release
 from asgi_errorkit.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,7 +16,7 @@ __all__ = ["begin_running", "enter", "gather", "join"]
 
 async def join(app: ASGIApp, choices: Choices, scope: Scope, receive: Receive, send: Send) -> Any:
     """Run the app within the exchange that a frame further out has opened."""
-    exchange = Exchange(scope[KEY])
+    exchange = Exchange(state_in(scope))
     enter(exchange, choices)
     try:
         if choices.answers is None:
@@ -32,7 +33,7 @@ def enter(exchange: Exchange, choices: Choices) -> None:
     """Have this frame's recorder get the exchange too; its log lines are written once."""
     recorder = choices.recorder
     if choices.answers is not None:
-        exchange.choices = choices
+        exchange.choices = _watching_for(choices, exchange.choices)
         if choices.prepare is not None and exchange.scope is not None:
             choices.prepare(exchange.scope)
     exchange.logged = exchange.logged or choices.logs
@@ -41,6 +42,17 @@ def enter(exchange: Exchange, choices: Choices) -> None:
             begin_running(choices, exchange.scope)
         exchange.joined += (recorder,)
         recorder.active[id(exchange.state)] = exchange.state
+
+
+def _watching_for(inner: Choices, outer: Choices) -> Choices:
+    """The inner frame's judgement, of all that either frame has asked for.
+
+    One that asks for nothing leaves it to the outer to be told of what has no record of its own.
+    """
+    if outer.captures <= inner.captures:
+        return inner
+    recorder = inner.recorder if inner.captures else outer.recorder
+    return replace(inner, captures=inner.captures | outer.captures, recorder=recorder)
 
 
 def begin_running(choices: Choices, scope: Scope) -> None:

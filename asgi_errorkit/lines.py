@@ -38,7 +38,7 @@ from asgi_errorkit.exchange import (
 from asgi_errorkit.fields import LIMIT, Field, FromHeader, FromPath, FromQuery
 from asgi_errorkit.fingerprint import Snapshot, format_text, group_id
 from asgi_errorkit.kept import Kept
-from asgi_errorkit.outcome import Outcome
+from asgi_errorkit.outcome import Outcome, status_of
 from asgi_errorkit.proxies import TrustedProxies
 from asgi_errorkit.redact import REDACTED, SHORTEST_BARE, Redactor, safe_str
 from asgi_errorkit.routes import RouteLabels
@@ -65,6 +65,9 @@ _OK = Outcome.OK
 _WITHOUT_EXCEPTION = {
     Outcome.SERVER_ERROR: "the app answered with a failure; no exception reached the kit",
     Outcome.INCOMPLETE: "the app returned without completing its response",
+    Outcome.TIMEOUT: "the time that was given to it was up",
+    Outcome.SHED: "refused, for there was more to do than could be done",
+    Outcome.CIRCUIT_OPEN: "refused, for what it needs is known to be failing",
 }
 _OnDrain: TypeAlias = FromHeader | FromPath | FromQuery
 ON_DRAIN = (FromHeader, FromPath, FromQuery)
@@ -233,7 +236,7 @@ class Lines:
 
     def _add_error(self, more: dict[str, Any], record: Record, outcome: Outcome) -> None:
         caught = record[CAUGHT]
-        info = (caught.verdict if caught else self.judge.status(record[STATUS] or 500)).info
+        info = (caught.verdict if caught else self.judge.status(status_of(record, outcome))).info
         snapshot = caught.snapshot if caught else None
         category = info.error_type.value
         more["error_category"] = category

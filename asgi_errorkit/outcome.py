@@ -7,6 +7,7 @@ from asgi_errorkit.exchange import (
     CAUGHT,
     COMPLETE,
     DISCONNECTED,
+    ENDED_AS,
     INTERRUPTED,
     SESSION,
     STATUS,
@@ -14,7 +15,7 @@ from asgi_errorkit.exchange import (
     Record,
 )
 
-__all__ = ["Outcome", "outcome_of", "outcomes_of"]
+__all__ = ["Outcome", "outcome_of", "outcomes_of", "status_of"]
 
 
 class Outcome(Enum):
@@ -31,11 +32,23 @@ class Outcome(Enum):
     INCOMPLETE = "incomplete"  # the app returned without completing the response or handshake
     CANCELLED = "cancelled"  # the server cancelled the request, or the process was told to leave
     BACKGROUND_FAILED = "background_failed"  # an error after a complete response below 500
+    # Said by whoever refuses or cuts a request (`Exchange.end_as`), of no complete answer below 400
+    TIMEOUT = "timeout"  # the time that was given to it was up
+    SHED = "shed"  # it was refused unheard, for there was more to do than could be done
+    CIRCUIT_OPEN = "circuit_open"  # it was refused, for what it needs is known to be failing
 
     def __init__(self, text: str) -> None:
         # Plain attributes: an enum's own value is computed at each look.
         self.text = text
-        self.failed = text in ("server_error", "truncated", "incomplete", "background_failed")
+        self.failed = text not in ("ok", "client_error", "client_disconnect", "cancelled")
+
+
+_STATUSES = {Outcome.TIMEOUT: 504, Outcome.SHED: 503, Outcome.CIRCUIT_OPEN: 503}
+
+
+def status_of(record: Record, outcome: Outcome) -> int:
+    """The status that tells what kind of failure it was, of which no exception is known."""
+    return _STATUSES.get(outcome) or record[STATUS] or 500
 
 
 def outcomes_of(records: Sequence[Record]) -> list[Outcome]:
@@ -55,6 +68,8 @@ def outcomes_of(records: Sequence[Record]) -> list[Outcome]:
 
 def outcome_of(record: Record) -> Outcome:
     """Judge one ended exchange."""
+    if record[ENDED_AS] is not None and not _went_well(record):
+        return Outcome(record[ENDED_AS])
     caught: Caught | None = record[CAUGHT]
     if caught is not None and caught.handled:
         caught = None  # the answer says how bad it was
@@ -68,6 +83,10 @@ def outcome_of(record: Record) -> Outcome:
     if caught is not None:
         return Outcome.SERVER_ERROR if status is None else Outcome.TRUNCATED
     return Outcome.CANCELLED if record[INTERRUPTED] else Outcome.INCOMPLETE
+
+
+def _went_well(record: Record) -> bool:
+    return bool(record[COMPLETE]) and (record[STATUS] or 500) < 400
 
 
 def _of_response(status: int, caught: Caught | None) -> Outcome:

@@ -115,6 +115,7 @@ class Recorder:
         self._sample_seconds = sample_seconds
         self._sampled_at = float("-inf")
         self._after_fork: list[Callable[[], None]] = [self.sampler.reset_after_fork]
+        self._loop_watchers: list[Callable[[Recorder], None]] = []
         self._local = threading.local()
         self._begin()
         self.publish = _publisher(self)
@@ -138,7 +139,7 @@ class Recorder:
     def start(self) -> None:
         """Start the flushing and sampling thread, once; the first request calls it."""
         self.running = True
-        self.sampler.watch_loop()
+        self._watch_loop()
         if self._flush_seconds is None:
             return
         with self._seats_lock:
@@ -287,6 +288,11 @@ class Recorder:
         if flush not in self.flushers:
             self.flushers.append(flush)
 
+    def watch_loops(self, watch: Callable[["Recorder"], None]) -> None:
+        """Have ``watch`` called in every event loop that exchanges end in, soon and often."""
+        if watch not in self._loop_watchers:
+            self._loop_watchers.append(watch)
+
     def after_fork(self, reset: Callable[[], None]) -> None:
         """Have something reset in a forked child."""
         self._after_fork.append(reset)
@@ -321,6 +327,7 @@ class Recorder:
             self._seats.append((weakref.ref(seat), ring))
         if not self.running:
             self.start()
+        self._watch_loop()
         if len(self._seats) > _MANY_SEATS:  # of threads that came and went
             self.drain()
         self._local.seat = seat
@@ -329,12 +336,18 @@ class Recorder:
 
     def _drain_inline(self) -> None:
         """The request that fills a batch drains it, unless somebody else is at it."""
-        self.sampler.watch_loop()
+        self._watch_loop()
         if self._drain_lock.acquire(blocking=False):
             try:
                 self._drain()
             finally:
                 self._drain_lock.release()
+
+    def _watch_loop(self) -> None:
+        """Look at the loop that runs here, which may be new: in a new thread, and at each batch."""
+        self.sampler.watch_loop()
+        for watch in self._loop_watchers:
+            watch(self)
 
     def _drain(self) -> None:
         if self._draining:  # by this very thread, further out: the lock is held

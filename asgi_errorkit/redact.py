@@ -63,7 +63,8 @@ _CREDENTIALS = re.compile(
 _NAME = re.compile(
     r"""(?<![\w.%-])
     ((?:(?:api|access|secret|private|signing|encryption)[ ])?[\w.%-]++)
-    ( [\]"'\\]{0,4}+\s{0,4}+(?: => | := | ==? | : | (?<=["']), )\s{0,4}+
+    ( [\]"'\\]{0,4}+\s{0,4}+(?: => | := | ==? | : | (?<=["']),(?!\ line\ \d) )\s{0,4}+
+    # A traceback has a line number behind the quoted name of a file, such as session.py.
     # Prose quotes a password right behind the word; of a token or a key it quotes harmless ones.
     | (?: (?<=password) | (?<=passwd) | (?<=passphrase) | (?<=pwd) )[ ]{1,4}+(?=\\{0,2}["'`]) )""",
     re.VERBOSE | re.IGNORECASE,

@@ -5,10 +5,11 @@ from typing import Any
 
 from asgi_errorkit.apps import coroutine_marker
 from asgi_errorkit.choices import Choices
-from asgi_errorkit.exchange import CURRENT, KEY, SCOPE, Exchange, begin, leave
+from asgi_errorkit.exchange import CURRENT, KEY, Exchange, begin, is_open, leave, state_in
 from asgi_errorkit.failure import is_disconnect, note, note_within
 from asgi_errorkit.joining import begin_running, enter, gather
 from asgi_errorkit.response import headers_of, start, with_header
+from asgi_errorkit.told import remember
 from asgi_errorkit.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["serve_session"]
@@ -21,8 +22,8 @@ async def serve_session(
     app: ASGIApp, choices: Choices, scope: Scope, receive: Receive, send: Send
 ) -> Any:
     """Run the app for one websocket; an exception is recorded and goes on to the server."""
-    if KEY in scope and scope[KEY][SCOPE] is not None:
-        return await _joined(app, Exchange(scope[KEY]), choices, scope, receive, send)
+    if is_open(scope):
+        return await _joined(app, Exchange(state_in(scope)), choices, scope, receive, send)
     recorder = choices.recorder
     if not recorder.running:
         begin_running(choices, scope)
@@ -44,7 +45,7 @@ async def serve_session(
     mark = coroutine_marker()
     if mark is not None:
         mark(watched_send)
-    scope[KEY] = state
+    scope[KEY] = state.copy
     recorder.active[id(state)] = state
     token = CURRENT.set(state)
     try:
@@ -79,6 +80,7 @@ async def _noted(
         return await app(scope, receive, send)
     except Exception as exc:
         if is_disconnect(exchange, exc):
+            remember(exc)
             exchange.disconnected = exchange.disconnected or not exchange.complete
         else:
             await note(exchange, exc, choices)

@@ -38,7 +38,7 @@ from asgi_errorkit.options import (
     strings,
     window_seconds,
 )
-from asgi_errorkit.outcome import Outcome
+from asgi_errorkit.outcome import Outcome, status_of
 from asgi_errorkit.recorder import Batch, Recorder
 from asgi_errorkit.redact import Redactor
 from asgi_errorkit.routes import RouteLabels
@@ -248,7 +248,7 @@ class ErrorTracker:
             counts.requests += 1
         if not outcome.failed and outcome is not Outcome.CLIENT_ERROR:
             return
-        verdict = caught.verdict if caught else self.classifier.status(record[STATUS] or 500)
+        verdict = caught.verdict if caught else self.classifier.status(status_of(record, outcome))
         if verdict.info.action is ErrorAction.IGNORE:
             return
         if outcome is Outcome.CLIENT_ERROR:

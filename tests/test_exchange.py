@@ -1,6 +1,7 @@
 """The exchange is there for the code that runs for it, and for nobody else."""
 
 import asyncio
+import copy
 import logging
 import threading
 from typing import Any
@@ -18,8 +19,8 @@ from asgi_errorkit import (
     RequestIdFilter,
     current,
 )
-from asgi_errorkit.exchange import ID, KEY, MEMORY_BEFORE, begin, route_of, trace_context
-from asgi_errorkit.testing import HandClock, Reply, http_scope, request
+from asgi_errorkit.exchange import ID, KEY, MEMORY_BEFORE, begin, route_of, state_in, trace_context
+from asgi_errorkit.testing import HandClock, Reply, http_scope, request, session
 from asgi_errorkit.types import Receive, Scope, Send
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -100,6 +101,40 @@ async def test_nothing_of_it_stays_in_the_scope() -> None:
 
     await request(ErrorKit(app))
     assert KEY not in scopes[0]
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, dict])
+async def test_a_scope_can_be_copied_and_the_copy_belongs_to_the_same_exchange(
+    duplicate: Any,
+) -> None:
+    copies: list[Scope] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        copies.append(duplicate(scope))
+        await inner(copies[-1], receive, send)
+
+    async def fails(scope: Scope, receive: Receive, send: Send) -> None:
+        assert state_in(scope) is current().state  # type: ignore[union-attr]
+        raise MemoryError
+
+    tracker = ErrorTracker(recorder=Recorder(flush_seconds=None))
+    inner = ErrorHandlingMiddleware(fails, tracker)
+    reply = await request(ErrorHandlingMiddleware(app, tracker))
+    assert reply.status == 503
+    stats = tracker.get_error_stats()
+    assert (stats["total_requests"], stats["errors_by_type"]) == (1, {"memory": 1})
+    assert copies[0]["path"] == "/"
+
+
+async def test_the_scope_of_a_websocket_can_be_copied_too() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert state_in(copy.deepcopy(scope)) is state_in(scope)
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.close", "code": 1000})
+
+    reply = await session(ErrorKit(app))
+    assert reply.raised is None
+    assert reply.messages[-1]["code"] == 1000
 
 
 async def test_an_app_that_empties_its_scope_is_served_all_the_same() -> None:
@@ -199,7 +234,7 @@ async def test_the_frame_begins_an_exchange_as_begin_does() -> None:
     seen: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        seen.append(list(scope[KEY]))
+        seen.append(state_in(scope).copy())
 
     clock = HandClock()
     tracker = ErrorTracker(recorder=Recorder(clock=clock, flush_seconds=None))

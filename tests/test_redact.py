@@ -423,6 +423,7 @@ def test_secrets_known_by_their_looks_go(redactor, secret, frame):
         "sorted by primary_key=3, author=bob",
         "1 validation error for Video\nname\n  Too short [type=x, input_value='a', input_type=str]",
         "naïve 視頻 🎬",
+        'File "app/session.py", line 79, in open\n  File "django/token.py", line 3',
     ],
 )
 def test_plain_text_stays(redactor, text):

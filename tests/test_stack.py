@@ -443,6 +443,24 @@ async def test_other_scopes_pass_untouched_and_their_exceptions_too():
     assert kit.get_error_stats()["total_requests"] == 0
 
 
+async def test_an_error_outside_of_any_request_is_told_of_once():
+    """As that of a worker of Channels; a lifespan that raises only says that there is none."""
+
+    async def app(scope, receive, send):
+        raise ConnectionError("the queue is gone")
+
+    outer = MiddlewareStack(error_tracker=ErrorTracker(recorder=Recorder(flush_seconds=None)))
+    inner = ErrorHandlingMiddleware(app, outer.error_tracker)
+    kit = outer.create_middleware_stack(inner)
+    for kind in ("channel", "lifespan"):
+        with pytest.raises(ConnectionError):
+            await kit({"type": kind}, None, None)
+    (group,) = kit.tracker.groups()
+    assert (group.type_name, group.count) == ("ConnectionError", 1)
+    stats = kit.get_error_stats()
+    assert (stats["total_errors"], stats["total_requests"]) == (1, 0)
+
+
 EXTENSIONS = [
     {"type": "http.response.early_hint", "links": [b"</a.css>"]},
     {"type": "http.response.push", "path": "/a.css", "headers": []},

@@ -250,6 +250,22 @@ async def test_a_session_wrapped_twice_is_one(app):
     assert inner.counted() == outer.counted() == (1, failed, failed)
 
 
+@pytest.mark.parametrize(
+    ("error", "failed"), [(ConnectionRefusedError(), True), (ConnectionResetError(), False)]
+)
+async def test_an_upstream_that_refuses_the_last_rites_is_no_client_that_left(error, failed):
+    """What a server raises for one that left is something else."""
+
+    async def app(scope, receive, send):
+        await echo(scope, receive, send)
+        raise error
+
+    kit = Kit(app)
+    await session(kit.app)
+    kit.read()
+    assert kit.counted() == (1, failed, failed)
+
+
 async def test_alone_error_handling_watches_sessions_too():
     tracker = ErrorTracker(recorder=Recorder(flush_seconds=None))
     wrapped = ErrorHandlingMiddleware(sending(ACCEPT, exc=TimeoutError()), tracker)

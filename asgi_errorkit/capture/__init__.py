@@ -17,12 +17,15 @@ from asgi_errorkit.fingerprint import type_name
 from asgi_errorkit.recorder import Recorder
 
 __all__ = [
+    "BY_DEFAULT",
     "FALLBACK",
     "FRAMEWORKS",
+    "MONITORING",
     "NAMES",
     "ORPHANS",
     "install",
     "install_fallback",
+    "install_monitoring",
     "install_orphans",
 ]
 
@@ -35,6 +38,9 @@ FRAMEWORKS: Mapping[str, str] = MappingProxyType(
         "quart.app.Quart": "quart",
         "litestar.app.Litestar": "litestar",
         "django.core.handlers.asgi.ASGIHandler": "django",
+        "channels.routing.ProtocolTypeRouter": "channels",
+        "channels.routing.URLRouter": "channels",
+        "django.core.handlers.wsgi.WSGIHandler": "django",
         "falcon.asgi.app.App": "falcon",
         "sanic.app.Sanic": "sanic",
         "blacksheep.server.application.Application": "blacksheep",
@@ -53,12 +59,19 @@ FALLBACK = "logs"
 ORPHANS = "orphans"
 """Errors of tasks, threads and finalizers that nobody awaits."""
 
-NAMES = frozenset((*FRAMEWORKS.values(), FALLBACK, ORPHANS))
+MONITORING = "monitoring"
+"""What left the application before a 500, as Python 3.12 and newer tell; only by this name."""
+
+BY_DEFAULT = frozenset((*FRAMEWORKS.values(), FALLBACK, ORPHANS))
+
+NAMES = BY_DEFAULT | {MONITORING}
 
 # Where wrappers, routers and servers keep the application they stand around.
 _WITHIN = (
     "app",
     "application",
+    "inner",
+    "callback",
     "asgi_app",
     "wsgi_application",
     "middleware",
@@ -103,6 +116,13 @@ def install(apps: Iterable[Any], names: Iterable[str] = NAMES) -> list[str]:
 def install_fallback() -> None:
     """Know exceptions by what is logged of them; see `asgi_errorkit.capture.logs`."""
     _hook(None, FALLBACK)
+
+
+def install_monitoring(owner: Any) -> None:
+    """Know exceptions by the frames they leave; see `asgi_errorkit.capture.monitoring`."""
+    from asgi_errorkit.capture import monitoring  # noqa: PLC0415  only those who ask pay for it
+
+    monitoring.install(owner)
 
 
 def install_orphans(recorder: Recorder, classifier: Classifier) -> None:

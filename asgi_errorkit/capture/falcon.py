@@ -1,9 +1,9 @@
-"""Falcon answers by error handlers; ours stands before its defaults and leaves the answer to them."""
+"""Falcon answers by error handlers: ours stand before them, and leave the answer to them."""
 
 from inspect import signature
 from typing import Any
 
-from falcon import HTTPError
+from falcon import HTTPError, HTTPStatus, WebSocketDisconnected
 
 from asgi_errorkit.failure import swallowed
 
@@ -11,25 +11,26 @@ __all__ = ["install"]
 
 _MARK = "_asgi_errorkit_wraps"
 
+_NO_ERRORS = (HTTPStatus, WebSocketDisconnected)  # a way to answer, and a client that has left
+
 
 def install(app: Any) -> None:
-    """Put our handlers in front of those for any exception and for HTTP errors.
+    """Put our handlers before those for any exception, for HTTP errors, and the application's own.
 
-    Handlers of the application's own for a nearer class, or added later, are asked instead: what
-    they answer is handled.
+    What a handler for a nearer class answers is handled. Those that are added later are not seen.
     """
-    if hasattr(app._error_handlers.get(Exception), _MARK):  # noqa: SLF001  the one place that tells
+    handlers = app._error_handlers  # noqa: SLF001  the one place that tells
+    if hasattr(handlers.get(Exception), _MARK):
         return
-    for kind in (Exception, HTTPError):
-        app.add_error_handler(kind, _before(app._error_handlers.get(kind)))  # noqa: SLF001
+    for kind in {Exception: None, HTTPError: None, **handlers}:
+        if not issubclass(kind, _NO_ERRORS):
+            app.add_error_handler(kind, _before(handlers.get(kind), kind))
     app.add_middleware(_Routes())
 
 
-def _before(handler: Any) -> Any:
+def _before(handler: Any, kind: type[BaseException]) -> Any:
     async def note(req: Any, resp: Any, ex: Exception, params: Any, ws: Any = None) -> None:
-        status = getattr(ex, "status_code", 500)
-        meant = isinstance(ex, HTTPError) and status < 500
-        swallowed(ex, req.scope, by="falcon", handled=meant)
+        swallowed(ex, req.scope, by="falcon", handled=_is_expected(ex, kind))
         if handler is None:
             raise ex
         more = {"ws": ws} if takes_ws else {}
@@ -38,6 +39,13 @@ def _before(handler: Any) -> Any:
     takes_ws = handler is not None and "ws" in signature(handler).parameters
     setattr(note, _MARK, handler)
     return note
+
+
+def _is_expected(exc: Exception, kind: type[BaseException]) -> bool:
+    """Whether it means an answer below 500, or the application has a handler for its kind."""
+    if isinstance(exc, HTTPError):
+        return exc.status_code < 500
+    return kind not in (Exception, BaseException)
 
 
 class _Routes:

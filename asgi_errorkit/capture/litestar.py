@@ -23,7 +23,8 @@ async def _note(exc: Exception, scope: Any) -> None:
 
 def _has_handler(exc: Exception, scope: Any) -> bool:
     """Whether the application has a handler for its kind: one for any exception expects none."""
-    handlers = dict(scope["litestar_app"].exception_handlers)
+    app = scope.get("litestar_app") or scope["app"]  # older versions have the second alone
+    handlers = dict(app.exception_handlers)
     route = scope.get("route_handler")
     if route is not None:
         handlers.update(route.resolve_exception_handlers())

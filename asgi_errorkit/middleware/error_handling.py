@@ -1,17 +1,21 @@
 """Error handling as middleware: catches, classifies, records and answers what the app raises."""
 
 import logging
+import sys
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from inspect import isawaitable
 from typing import Any, TypeAlias
 
 from asgi_errorkit.apps import choices_within, single_callable
 from asgi_errorkit.capture import (
+    BY_DEFAULT,
     FALLBACK,
+    MONITORING,
     NAMES,
     ORPHANS,
     install,
     install_fallback,
+    install_monitoring,
     install_orphans,
 )
 from asgi_errorkit.choices import Choices
@@ -56,8 +60,9 @@ class ErrorHandlingMiddleware:
     it. ``log_errors`` has each failure logged by the logger "asgi_errorkit.errors" where no
     `StructuredLoggingMiddleware` logs it. ``capture`` has frameworks tell of the exceptions that
     they answer themselves, by their own hooks: True for whichever are found within the app, False
-    for none, or the names of some (see `asgi_errorkit.capture.NAMES`). Once the response has started, an error is recorded and
-    always goes on.
+    for none, or the names of some (see `asgi_errorkit.capture.NAMES`). Only where "monitoring" is
+    among the names are exceptions also followed by `sys.monitoring` (Python 3.12 and newer). Once
+    the response has started, an error is recorded and always goes on.
     """
 
     def __init__(
@@ -115,7 +120,10 @@ class ErrorHandlingMiddleware:
 
     def _capture(self, scope: Scope) -> None:
         """Hook into the frameworks within the app, once more with what the first scope tells."""
-        if self._captured and self.choices.recorder.running:
+        recorder = self.choices.recorder
+        if self._captured and recorder.running:  # a lifespan in a further event loop
+            if ORPHANS in self._frameworks:
+                install_orphans(recorder, self.choices.classifier)
             return
         self._captured = True
         try:
@@ -128,6 +136,8 @@ class ErrorHandlingMiddleware:
         install(apps, self._frameworks)
         if FALLBACK in self._frameworks:
             install_fallback()
+        if MONITORING in self._frameworks:
+            install_monitoring(self)
         if ORPHANS in self._frameworks:
             install_orphans(self.choices.recorder, self.choices.classifier)
 
@@ -245,12 +255,17 @@ class _Answers:
 
 def _frameworks(capture: bool | Collection[str]) -> frozenset[str]:
     if isinstance(capture, bool):
-        return NAMES if capture else frozenset()
+        return BY_DEFAULT if capture else frozenset()
     names = frozenset(strings("capture", capture))
     if not names <= NAMES:
         raise ValueError(
             f"capture must be True, False or names among {', '.join(sorted(NAMES))}; "
             f"got {min(names - NAMES)!r}"
+        )
+    if MONITORING in names and sys.version_info < (3, 12):
+        raise ValueError(
+            f"capture must do without {MONITORING!r} before Python 3.12, which brought "
+            "sys.monitoring: leave it out, or run a newer Python"
         )
     return names
 

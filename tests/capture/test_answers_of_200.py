@@ -1,10 +1,8 @@
 """GraphQL and MCP answer 200 (or 400) whatever goes wrong: what did is known all the same."""
 
-import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -20,189 +18,14 @@ from asgi_errorkit.capture import install
 from asgi_errorkit.exchange import Caught, current
 from asgi_errorkit.testing import LogLines, Reply, request
 
-from .apps import fail
-
-
-def strawberry_schema(**options: Any) -> Any:
-    import strawberry
-    from graphql import GraphQLError
-
-    def even(value: str) -> int:
-        if int(value) % 2:
-            raise ValueError("odd")
-        return int(value)
-
-    number = strawberry.scalar(name="Even", serialize=str, parse_value=even)
-
-    class Even(int):
-        pass
-
-    @strawberry.type
-    class Query:
-        @strawberry.field
-        def ok(self) -> str:
-            return "fine"
-
-        @strawberry.field
-        def fails(self, kind: str) -> str | None:
-            fail(kind)
-            return None
-
-        @strawberry.field
-        async def fails_later(self, kind: str) -> str | None:
-            await asyncio.sleep(0)
-            fail(kind)
-            return None
-
-        @strawberry.field
-        def meant(self) -> str | None:
-            raise GraphQLError("not for you")
-
-        @strawberry.field
-        def caused(self) -> str | None:
-            try:
-                fail("value")
-            except ValueError as error:
-                raise GraphQLError("sorry") from error
-            return None
-
-        @strawberry.field
-        def even(self, number: Even) -> str:
-            return str(number)
-
-    config = strawberry.schema.config.StrawberryConfig(
-        scalar_map={Even: number}, batching_config={"max_operations": 5}
-    )
-    return strawberry.Schema(Query, config=config, **options)
-
-
-def strawberry_app(**options: Any) -> Any:
-    from strawberry.asgi import GraphQL
-
-    return GraphQL(strawberry_schema(**options))
-
-
-def strawberry_router() -> Any:
-    from fastapi import FastAPI
-    from strawberry.fastapi import GraphQLRouter
-
-    app = FastAPI()
-    app.include_router(GraphQLRouter(strawberry_schema()), prefix="/graphql")
-    return app
-
-
-def ariadne_app(**options: Any) -> Any:
-    from ariadne import QueryType, ScalarType, make_executable_schema
-    from ariadne.asgi import GraphQL
-    from ariadne.asgi.handlers import GraphQLHTTPHandler
-    from graphql import GraphQLError
-
-    query, even = QueryType(), ScalarType("Even")
-
-    @even.value_parser
-    def parse(value: str) -> int:
-        if int(value) % 2:
-            raise ValueError("odd")
-        return int(value)
-
-    @query.field("ok")
-    def ok(*_: Any) -> str:
-        return "fine"
-
-    @query.field("even")
-    def evenly(*_: Any, number: int) -> str:
-        return str(number)
-
-    @query.field("fails")
-    @query.field("must")
-    def fails(*_: Any, kind: str) -> None:
-        fail(kind)
-
-    @query.field("failsLater")
-    async def fails_later(*_: Any, kind: str) -> None:
-        await asyncio.sleep(0)
-        fail(kind)
-
-    @query.field("meant")
-    def meant(*_: Any) -> None:
-        raise GraphQLError("not for you")
-
-    @query.field("caused")
-    def caused(*_: Any) -> None:
-        try:
-            fail("value")
-        except ValueError as error:
-            raise GraphQLError("sorry") from error
-
-    types = """
-        scalar Even
-        type Query {
-            ok: String! fails(kind: String!): String failsLater(kind: String!): String
-            must(kind: String!): String! meant: String caused: String even(number: Even!): String
-        }
-    """
-    handler = GraphQLHTTPHandler(**options)
-    return GraphQL(make_executable_schema(types, query, even), http_handler=handler)
-
-
-def server(**options: Any) -> Any:
-    from fastmcp import FastMCP
-    from fastmcp.exceptions import ToolError
-
-    mcp = FastMCP("tests", **options)
-
-    @mcp.tool
-    def add(a: int, b: int) -> int:
-        return a + b
-
-    @mcp.tool
-    def fails(kind: str) -> str:
-        fail(kind)
-        return ""
-
-    @mcp.tool
-    async def fails_later(kind: str) -> str:
-        await asyncio.sleep(0)
-        fail(kind)
-        return ""
-
-    @mcp.tool
-    def meant() -> str:
-        raise ToolError("not for you")
-
-    @mcp.tool
-    def caused() -> str:
-        try:
-            fail("value")
-        except ValueError as error:
-            raise ToolError("sorry") from error
-        return ""
-
-    @mcp.tool
-    async def bears() -> str:
-        try:
-            await mcp.call_tool("fails", {"kind": "value"})
-        except ToolError:
-            return "borne"
-        return ""
-
-    @mcp.resource("data://fails")
-    def resource() -> str:
-        fail("value")
-        return ""
-
-    @mcp.prompt
-    def prompt() -> str:
-        fail("value")
-        return ""
-
-    return mcp
-
+from .apps import ariadne, running, strawberry
+from .apps.failing import fail
+from .apps.fastmcp import server
 
 GRAPHS: dict[str, Callable[[], Any]] = {
-    "strawberry": strawberry_app,
-    "strawberry_router": strawberry_router,
-    "ariadne": ariadne_app,
+    "strawberry": strawberry.make,
+    "strawberry_router": strawberry.by_router,
+    "ariadne": ariadne.make,
 }
 TYPES = {"value": ("ValueError", "unknown"), "timeout": ("TimeoutError", "timeout")}
 
@@ -295,7 +118,7 @@ async def test_what_a_resolver_raises_is_known_for_what_it_is(
     assert (reply.status, reply.body) == (bare.status, bare.body) and reply.status == 200
     assert (line["event"], line["outcome"]) == ("request_error", "server_error")
     assert (line["error_type"], line["error_category"]) == (class_name, error_type)
-    assert "apps.py" in group.where and group.where.endswith(" fail") and group.count == 1
+    assert "failing.py" in group.where and group.where.endswith(" fail") and group.count == 1
     assert line["graphql_errors"] == 1
     assert watched.spy.route == line["route"] == "query Videos"
 
@@ -368,7 +191,7 @@ async def test_names_of_operations_are_bounded(graph: Callable[[], Any]) -> None
 
 async def test_a_failure_answered_with_400_is_kept() -> None:
     """Ariadne says 400 where no data is left, whoever is to blame."""
-    watched = Watched(ariadne_app())
+    watched = Watched(ariadne.make())
     reply = await ask(watched.kit, 'query Videos { must(kind: "value") }')
     assert reply.status == 400
     assert watched.spy.caught is not None and not watched.spy.caught.handled
@@ -376,7 +199,7 @@ async def test_a_failure_answered_with_400_is_kept() -> None:
 
 
 async def test_of_a_batch_the_first_failure_is_kept() -> None:
-    watched = Watched(strawberry_app())
+    watched = Watched(strawberry.make())
     queries = ["{ ok }", '{ fails(kind: "timeout") }', '{ fails(kind: "value") }', "{ meant }"]
     reply = await post(watched.kit, "/graphql", [{"query": query} for query in queries])
     line = watched.line()
@@ -387,7 +210,7 @@ async def test_of_a_batch_the_first_failure_is_kept() -> None:
 async def test_masked_errors_are_seen_before_they_are_masked() -> None:
     from strawberry.extensions import MaskErrors
 
-    watched = Watched(strawberry_app(extensions=[MaskErrors]))
+    watched = Watched(strawberry.make(extensions=[MaskErrors]))
     reply = await ask(watched.kit, '{ fails(kind: "value") }')
     assert b"the words" not in reply.body
     assert watched.line()["error_type"] == "ValueError"
@@ -401,15 +224,15 @@ async def test_an_extension_that_raises_is_known() -> None:
             yield
             fail("value")
 
-    watched = Watched(strawberry_app(extensions=[Broken]))
+    watched = Watched(strawberry.make(extensions=[Broken]))
     await ask(watched.kit, "{ ok }")
     assert watched.only_group().where.endswith(" fail")
 
 
 @pytest.mark.parametrize("query", [None, "", "subscription { ok }"])
 async def test_what_strawberry_refuses_is_handled(query: str | None) -> None:
-    watched = Watched(strawberry_app())
-    bare = await post(strawberry_app(), "/graphql", {"query": query})
+    watched = Watched(strawberry.make())
+    bare = await post(strawberry.make(), "/graphql", {"query": query})
     reply = await post(watched.kit, "/graphql", {"query": query})
     assert (reply.status, reply.body) == (bare.status, bare.body)
     assert watched.kit.tracker.groups() == []
@@ -453,7 +276,7 @@ async def nothing_more(request: Any, context: Any) -> None:
     "extensions", [None, [], lambda request, context: None, nothing_more], ids=repr
 )
 async def test_extensions_of_ariadne_stay_as_they_were(extensions: Any) -> None:
-    watched = Watched(ariadne_app(extensions=extensions))
+    watched = Watched(ariadne.make(extensions=extensions))
     await ask(watched.kit, '{ fails(kind: "value") }')
     assert watched.line()["error_type"] == "ValueError"
 
@@ -462,7 +285,7 @@ async def test_rules_of_ariadne_stay_as_they_were() -> None:
     from ariadne.asgi import GraphQL
     from graphql import GraphQLError
 
-    app = ariadne_app()
+    app = ariadne.make()
     handler, asked = app.http_handler, []
 
     def refuse(context: Any, document: Any, data: Any) -> None:
@@ -480,7 +303,7 @@ async def test_a_schema_that_cannot_be_found_is_hooked_into_by_hand() -> None:
     """As within a router that an older FastAPI has taken apart."""
     from strawberry.asgi import GraphQL
 
-    schema = strawberry_schema()
+    schema = strawberry.schema()
     install([schema])
     app = GraphQL(schema)
 
@@ -507,25 +330,6 @@ async def test_without_capture_the_status_alone_is_known(graph: Callable[[], Any
     await ask(kit, '{ fails(kind: "value") }')
     assert kit.get_error_stats()["total_errors"] == 0
     kit.tracker.recorder.close()
-
-
-@asynccontextmanager
-async def running(app: Any) -> AsyncIterator[None]:
-    """The lifespan of an app, which FastMCP serves nothing without."""
-    events: asyncio.Queue[Any] = asyncio.Queue()
-    started = asyncio.Event()
-
-    async def send(message: Any) -> None:
-        started.set()
-        assert message["type"].endswith("complete")
-
-    scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
-    task = asyncio.create_task(app(scope, events.get, send))
-    events.put_nowait({"type": "lifespan.startup"})
-    await started.wait()
-    yield
-    events.put_nowait({"type": "lifespan.shutdown"})
-    await task
 
 
 async def call(app: Any, method: str, params: Any = None, session: str | None = None) -> Reply:
@@ -568,7 +372,7 @@ async def test_what_a_tool_raises_is_known_for_what_it_is(name: str, kind: str, 
     assert (reply.status, reply.body) == (expected.status, expected.body) and reply.status == 200
     assert (line["event"], line["outcome"]) == ("request_error", "server_error")
     assert (line["error_type"], line["error_category"]) == (class_name, error_type)
-    assert "apps.py" in group.where and group.where.endswith(" fail") and group.count == 1
+    assert "failing.py" in group.where and group.where.endswith(" fail") and group.count == 1
     assert watched.spy.route == f"tools/call {name}"
 
 

@@ -45,33 +45,33 @@ class Within:
 
 
 def starlette(within: Within) -> Any:
-    app = apps.starlette()
+    app = apps.starlette.make()
     app.add_middleware(ErrorKit, stack=within.stack)
     return app
 
 
 def fastapi(within: Within) -> Any:
-    app = apps.fastapi()
+    app = apps.fastapi.make()
     app.add_middleware(ErrorKit, stack=within.stack)
     return app
 
 
 def quart(within: Within) -> Any:
-    app = apps.quart()
+    app = apps.quart.make()
     app.asgi_app = within.kit(app.asgi_app)
     return app
 
 
 def litestar(within: Within) -> Any:
-    return apps.litestar(middleware=[within.nested])
+    return apps.litestar.make(middleware=[within.nested])
 
 
 def django(within: Within) -> Any:
-    return within.kit(apps.django())
+    return within.kit(apps.django.make())
 
 
 def falcon(within: Within) -> Any:
-    return within.kit(apps.falcon())
+    return within.kit(apps.falcon.make())
 
 
 PLACES: dict[str, Callable[[Within], Any]] = {

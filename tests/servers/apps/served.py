@@ -7,7 +7,7 @@ from urllib.parse import parse_qs
 
 import anyio
 
-from asgi_errorkit import ErrorKit
+from asgi_errorkit import ErrorKit, current
 
 TEXT = (b"content-type", b"text/plain; charset=utf-8")
 SCOPE_KEYS = (
@@ -50,6 +50,28 @@ async def live(scope, receive, send):
 
 
 # What the routes are made of
+
+
+def refusing(outcome, status):
+    """Refuses what it is asked, and says why."""
+
+    async def refuse(scope, receive, send):
+        exchange = current()
+        if exchange is not None:  # of the wrapped app
+            exchange.end_as(outcome)
+        await answer(send, b"not now", status)
+
+    return refuse
+
+
+async def cut(scope, receive, send):
+    """Has no more time for the rest of its response."""
+    await start(send)
+    await piece(send, b"so far so good")
+    exchange = current()
+    if exchange is not None:
+        exchange.end_as("timeout")
+    raise TimeoutError
 
 
 def asked(scope, name, default=None):
@@ -342,8 +364,17 @@ async def errors(scope, receive, send):
     await answer(send, b"%d" % wrapped.get_error_stats()["total_errors"])
 
 
+async def outcomes(scope, receive, send):
+    """How many requests have ended in each way."""
+    await answer(send, json.dumps(wrapped.get_performance_stats()["outcomes"]).encode())
+
+
 ROUTES = {
     "/plain": plain,
+    "/too-slow": refusing("timeout", 504),
+    "/shed": refusing("shed", 503),
+    "/circuit-open": refusing("circuit_open", 503),
+    "/cut": cut,
     "/empty": empty,
     "/no-content": no_content,
     "/not-modified": not_modified,
@@ -380,6 +411,7 @@ ROUTES = {
     "/scope": tell_scope,
     "/pid": pid,
     "/errors": errors,
+    "/outcomes": outcomes,
 }
 
 
