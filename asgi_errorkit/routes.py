@@ -38,6 +38,8 @@ class RouteLabels:
 
     def __call__(self, record: Record) -> str:
         route = record[ROUTE]
+        if route == UNMATCHED:
+            return UNMATCHED
         if route is None:
             if record[STATUS] in (404, 405):
                 return UNMATCHED
