@@ -1,28 +1,20 @@
-"""A pytest plugin for Starlette's own suite: every app that its client is given is wrapped."""
+"""A pytest plugin for the suites of Starlette and FastAPI: all that their clients call is wrapped."""
 
-import io
-
+import httpx
 from starlette.testclient import TestClient
-
-from asgi_errorkit import (
-    ErrorHandlingMiddleware,
-    ErrorTracker,
-    PerformanceMonitoringMiddleware,
-    StructuredLoggingMiddleware,
-)
+from wrapped import wrap
 
 _init = TestClient.__init__
+_init_transport = httpx.ASGITransport.__init__
 
 
-def _wrapping(self, app, *args, **kwargs):
-    tracker = ErrorTracker()
-    for part in (
-        PerformanceMonitoringMiddleware,
-        lambda app, **_: ErrorHandlingMiddleware(app, tracker, reraise=True),
-        lambda app, **more: StructuredLoggingMiddleware(app, stream=io.BytesIO(), **more),
-    ):
-        app = part(app, recorder=tracker.recorder)
-    _init(self, app, *args, **kwargs)
+def _client(self, app, *args, **kwargs):
+    _init(self, wrap(app), *args, **kwargs)
 
 
-TestClient.__init__ = _wrapping
+def _transport(self, app, *args, **kwargs):
+    _init_transport(self, wrap(app), *args, **kwargs)
+
+
+TestClient.__init__ = _client
+httpx.ASGITransport.__init__ = _transport
