@@ -136,6 +136,15 @@ class Recorder:
         self._writing = False
         self._folded = [0, 0]  # taken and lost in the rings of threads that ended
 
+    def __del__(self) -> None:
+        # A kit may be let go within a flush of its last request, which is told of all the same.
+        try:
+            if self.running:
+                self._drain_and_announce()
+                self._flush_writers()
+        except Exception:  # noqa: BLE001, S110  at the end of the process what it needs may be gone
+            pass
+
     def start(self) -> None:
         """Start the flushing and sampling thread, once; the first request calls it."""
         self.running = True

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import logging
 import sys
 import sysconfig
 import time
@@ -79,6 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--rounds and --count must be at least 1")
     if sys.version_info < (3, 12):
         parser.error("Python 3.12 or newer is needed: there is no sys.monitoring before")
+    logging.disable(logging.WARNING)  # the kit's own of a busy processor
     results = {
         **machine(["python", "-m", "benchmarks.monitoring", *(arguments or sys.argv[1:])]),
         "rounds": options.rounds,

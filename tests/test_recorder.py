@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from asgi_errorkit import ErrorKit, ErrorTracker, ErrorType
+from asgi_errorkit import ErrorKit, ErrorTracker, ErrorType, StructuredLoggingMiddleware
 from asgi_errorkit.exchange import END, ID, KIND, START, Record, begin
 from asgi_errorkit.recorder import BATCH, Batch, Recorder
-from asgi_errorkit.testing import HandClock, http_scope, request
+from asgi_errorkit.testing import HandClock, LogLines, http_scope, request
 
 
 def recorder_of(clock: HandClock | None = None, **options: Any) -> Recorder:
@@ -510,3 +510,23 @@ def test_a_flush_beside_a_close_is_never_left_waiting(monkeypatch: pytest.Monkey
     monkeypatch.setattr(recorder, "flush", flush)
     recorder.close()
     assert asked.is_set() and written
+
+
+async def test_a_kit_that_is_let_go_at_once_has_told_of_its_last_request() -> None:
+    """Though its thread has not had a turn since."""
+    told: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    lines = LogLines()
+    kit: Any = StructuredLoggingMiddleware(
+        app, stream=lines, on_request=lambda log: told.append(log.url), recorder=Recorder()
+    )
+    for number in range(3):
+        await request(kit, path=f"/{number}")
+    del kit
+    gc.collect()
+    assert [url.rpartition("/")[2] for url in told] == ["0", "1", "2"]
+    assert len(lines.lines("request_complete")) == 3

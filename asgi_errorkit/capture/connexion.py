@@ -6,7 +6,7 @@ from connexion.exceptions import ProblemException
 from connexion.middleware import MiddlewarePosition
 from connexion.middleware.abstract import RoutedAPI, RoutedMiddleware
 from starlette.exceptions import HTTPException
-from starlette.routing import Route
+from starlette.routing import Match, Route
 
 from asgi_errorkit.exchange import current, route_of
 from asgi_errorkit.failure import swallowed
@@ -80,8 +80,17 @@ class _Routes(RoutedMiddleware[_Operations]):  # type: ignore[misc]
             await super().__call__(scope, receive, send)
         finally:
             # Routing has made a copy of the scope: what is found further in stays in it.
-            if isinstance(scope.get("route"), Route):
-                _note_route(route_of(scope))
+            route = scope.get("route") or _matched(scope)
+            if isinstance(route, Route):
+                _note_route(route_of({**scope, "route": route}))
+
+
+def _matched(scope: Any) -> Any:
+    """The route of its own that led to an endpoint, which older versions of Starlette do not tell."""
+    if "endpoint" not in scope:
+        return None
+    routes = getattr(scope.get("router"), "routes", ())
+    return next((each for each in routes if each.matches(scope)[0] is Match.FULL), None)
 
 
 def _note_route(template: str | None) -> None:

@@ -75,6 +75,8 @@ class _Told(Middleware):
             scope["path_template"] = label
         elif exists:
             scope["path_template"] = OTHER
+        elif scope.get("path_template") in self._known:
+            del scope["path_template"]  # older versions list the tools before they call one
 
 
 def _scope_of(context: MiddlewareContext[Any]) -> Any:
