@@ -15,7 +15,7 @@ from asgi_errorkit.exchange import (
     state_in,
     told_of,
 )
-from asgi_errorkit.fingerprint import snapshot, type_name
+from asgi_errorkit.fingerprint import is_in_app, snapshot, type_name
 from asgi_errorkit.holding import holds, release
 from asgi_errorkit.told import remember
 from asgi_errorkit.types import Message, Send
@@ -54,6 +54,9 @@ _WRAPPERS = {
     "RuntimeError": "Caught handled exception, but response already started",  # Starlette
     "litestar.exceptions.base_exceptions.LitestarException": "",
 }
+
+# What those of asyncio and anyio say, of one error or of several.
+_TASK_GROUP = "unhandled errors in a TaskGroup"
 
 # What they raise then without a class of its own.
 _DISCONNECT_WORDS = {"ValueError": "WSGI wrapper received a non-HTTP-request message"}  # asgiref
@@ -161,10 +164,23 @@ def _unwrapped(exc: Exception) -> BaseException:
         if cause is None or not _wraps(true):
             break
         true = cause
-    if true is not exc and isinstance(true, BaseExceptionGroup):
+    # By type(true), since looking at an attribute may run the exception's own code.
+    if issubclass(type(true), BaseExceptionGroup) and (true is not exc or _is_of_others(true)):
         leaves = _leaves(true)
         return leaves[0] if len(leaves) == 1 else true
     return true
+
+
+def _is_of_others(group: BaseException) -> bool:
+    """Whether it is of a task group that a framework or a server runs the application in."""
+    if not _says(group, _TASK_GROUP):
+        return False
+    traceback: TracebackType | None = _traceback_of(group)
+    while traceback is not None:
+        if is_in_app(traceback.tb_frame.f_code):
+            return False
+        traceback = traceback.tb_next
+    return True
 
 
 def _wraps(exc: BaseException) -> bool:

@@ -26,6 +26,7 @@ __all__ = [
     "format_text",
     "frames",
     "is_huge",
+    "is_in_app",
     "shortened",
     "snapshot",
     "top_in_app",
@@ -357,6 +358,11 @@ def frames(snapshot: Snapshot, *, source_lines: int = 2) -> list[Frame]:
     ``source_lines`` is how many lines to show on each side. Reads files: for the drain side.
     """
     return [_frame(code, line, source_lines) for code, line in snapshot.frames]
+
+
+def is_in_app(code: CodeType) -> bool:
+    """Whether it is code of the application: not of an installed package, nor of Python's own."""
+    return _place(code).in_app
 
 
 def top_in_app(snapshot: Snapshot) -> Frame | None:

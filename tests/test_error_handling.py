@@ -200,6 +200,31 @@ async def test_what_the_app_told_of_and_then_answered_itself_is_named_in_its_lin
     assert (line["error"], line["error_category"]) == ("told", "memory")
 
 
+IN_A_TASK_GROUP = """
+import asyncio
+
+def around(app):
+    async def serve(scope, receive, send):
+        async with asyncio.TaskGroup() as group:
+            group.create_task(app(scope, receive, send))
+    return serve
+"""
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("/x/site-packages/framework/app.py", "ValueError"), ("/x/app.py", "ExceptionGroup")],
+)
+async def test_the_task_group_of_a_framework_is_looked_into(file, name):
+    """That of the application is what failed, with all that it says."""
+    names = {}
+    exec(compile(IN_A_TASK_GROUP, file, "exec"), names)
+    middleware = handled(names["around"](raising(ValueError("boom"))))
+    await request(middleware)
+    (group,) = middleware.error_tracker.groups()
+    assert group.type_name == name
+
+
 async def test_a_group_of_exceptions_is_an_error_like_any_other():
     reply = await request(middleware := handled(raising(ExceptionGroup("", [TimeoutError()]))))
     assert reply.status == 504 and counted(middleware) == (1, 1, 1)

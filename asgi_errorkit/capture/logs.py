@@ -39,5 +39,5 @@ def _remember(exc: BaseException | None) -> None:
     choices, seen = state[CHOICES], state[SEEN]
     if choices is None or NAME not in choices.captures or not isinstance(exc, Exception):
         return
-    if seen is None or seen.exc is not exc:
+    if seen is None or seen.exc is not exc or type(seen) is not Seen:  # the log's word goes first
         state[SEEN] = Seen(exc)

@@ -31,7 +31,7 @@ from asgi_errorkit.exchange import (
     State,
 )
 from asgi_errorkit.failure import is_disconnect
-from asgi_errorkit.fingerprint import Snapshot, frames
+from asgi_errorkit.fingerprint import is_in_app
 
 __all__ = ["install"]
 
@@ -203,7 +203,6 @@ def _is_in_app(code: CodeType) -> bool:
     if known is None:
         if len(_is_of_app) >= _MOST_FILES:  # of code that is generated
             _is_of_app.clear()
-        (frame,) = frames(Snapshot("", "", ((code, 0),)))  # without a line: no file is read
         # What is in no file was made by a library: Sanic's router, the __init__ of a dataclass.
-        known = _is_of_app[name] = frame.in_app and name[:1] not in ("", "<")
+        known = _is_of_app[name] = is_in_app(code) and name[:1] not in ("", "<")
     return known

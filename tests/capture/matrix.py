@@ -15,6 +15,9 @@ from asgi_errorkit.testing import Reply, request, session
 
 from . import apps
 
+THERE = "failing.py fail"
+"""Where every application raises what it raises."""
+
 
 class Expected(NamedTuple):
     """What the client gets, and what the kit says of it."""
@@ -38,7 +41,7 @@ class Case(NamedTuple):
     expected: Expected
 
 
-_FAILED = Expected(500, "server_error", "/fail/{kind}", "ValueError", "unknown", "failing.py fail")
+_FAILED = Expected(500, "server_error", "/fail/{kind}", "ValueError", "unknown", THERE)
 _MEANT = Expected(404, "client_error", "/refuse/{status:int}", "{http_error}", "not_found")
 _TIMEOUT = {"exception": "TimeoutError", "error_type": "timeout"}
 _MEMORY = {"exception": "MemoryError", "error_type": "memory"}
@@ -201,8 +204,9 @@ _NO_SESSIONS = "it has no websockets"
 _NO_QUERY = "a query has no such thing"
 _NO_MESSAGE = "a message has no such thing"
 
-# asyncio makes a new TimeoutError of one that comes out of a thread: the place is lost.
-_LOST = MappingProxyType({"where": "-"})
+# Before Python 3.13 asyncio makes a new TimeoutError of one that comes out of a thread.
+LOST = "lost before Python 3.13"
+_LOST = MappingProxyType({"where": LOST})
 
 # The task outlives the request, which has been told of before; its error is told of by itself.
 _APART = MappingProxyType({"outcome": "ok", "exception": None, "error_type": None})

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-from .matrix import CASES, FRAMEWORKS, Expected, Framework, expected_of
+from .matrix import CASES, FRAMEWORKS, LOST, Expected, Framework, expected_of
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -79,7 +79,7 @@ def _row(framework: Framework, case: str) -> Iterator[str]:
     yield f"`{expected.outcome}`"
     yield _code(expected.exception) or ("told of apart" if expected.where else "")
     yield expected.error_type or ""
-    yield {None: "", "-": "lost"}.get(expected.where, "known")
+    yield {None: "", LOST: LOST}.get(expected.where, "known")
     yield _code(expected.route)
 
 
