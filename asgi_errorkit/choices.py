@@ -1,7 +1,8 @@
 """What a frame does, decided once at construction."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, Protocol
 
 from asgi_errorkit.classify import Classifier
@@ -35,6 +36,9 @@ class Answers(Protocol):
         ...
 
 
+_numbers = count()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choices:
     """The parts that a frame works with; a part that is None leaves no trace on the path."""
@@ -47,6 +51,7 @@ class Choices:
     captures: frozenset[str] = frozenset()  # the frameworks asked for what they swallow
     prepare: Callable[[Scope], None] | None = None  # what is to be done at the first scope
     collect: Callable[[Scope], dict[str, Any] | None] | None = None
+    number: int = field(default_factory=_numbers.__next__)  # by which the recorder knows them
 
 
 def merged(side_by_side: Sequence[Choices]) -> Choices:

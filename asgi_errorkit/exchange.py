@@ -306,12 +306,29 @@ def told_of(exchange: Exchange | None, caught: Caught, clock: Callable[[], float
         scope = {"method": exchange.method, "path": exchange.path}
         scope["query_string"] = exchange.state[QUERY]
         state = begin(scope, exchange.headers, exchange.request_id, clock, 0.0)
-        state[ROUTE] = exchange.route
+        state[ROUTE] = exchange.route or _route_so_far(exchange.scope)
     state[KIND] = ERROR
     state[CAUGHT] = caught
     state[ENDED] = state[STARTED]
     state[SCOPE] = state[NOW] = None
     return state
+
+
+def _route_so_far(scope: Scope | None) -> str | None:
+    """The route of a request that goes on."""
+    try:
+        return route_of(scope) if scope is not None else None
+    except Exception:  # noqa: BLE001  the framework's own objects may do anything when looked at
+        return None
+
+
+def tell_route(scope: Scope, template: str) -> None:
+    """Write the matched route into a scope; a copy that a middleware made tells its exchange too."""
+    scope["path_template"] = template
+    if is_open(scope):
+        state = state_in(scope)
+        if state[SCOPE] is not scope:
+            state[ROUTE] = route_of(scope)
 
 
 def leave(token: Token[State | None]) -> None:

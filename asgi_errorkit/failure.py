@@ -16,7 +16,7 @@ from asgi_errorkit.exchange import (
     told_of,
 )
 from asgi_errorkit.fingerprint import is_in_app, snapshot, type_name
-from asgi_errorkit.holding import holds, release
+from asgi_errorkit.holding import has_last_resort, holds, release
 from asgi_errorkit.told import remember
 from asgi_errorkit.types import Message, Send
 
@@ -93,6 +93,7 @@ async def failed(
 ) -> bool:
     """Record what escaped the app; True when it was answered and need not go any further."""
     answers = choices.answers
+    is_left = has_last_resort(exchange.scope or {}) and not _was_asked(exchange)
     held, exchange.held = exchange.held, []  # from now on nothing is held
     if is_disconnect(exchange, exc):
         remember(exc)
@@ -108,11 +109,20 @@ async def failed(
             and scope is not None
             and not exchange.started
             and not raised_by(exc, exchange.send)
+            and not is_left
         ):
             return await answers.answer(exchange, exc, scope, watched_send, held or [])
     if held:
         await release(exchange, held, send, choices.ids.header)
     return False
+
+
+def _was_asked(exchange: Exchange) -> bool:
+    """Whether the application's own handler for any exception has run.
+
+    It stands further out where the kit is one of the middlewares of a Starlette or FastAPI app.
+    """
+    return exchange.seen is not None and exchange.seen.answered
 
 
 async def note(exchange: Exchange, exc: Exception, choices: Choices) -> None:
@@ -138,6 +148,7 @@ def keep(
         return False  # by a frame further in, or a worse one before
     counted_by = seen.counted_by if seen else ()
     true = _unwrapped(exc)
+    answered = seen is not None and seen.answered
     exchange.caught = Caught(
         snapshot(true),
         choices.classifier(true),
@@ -146,7 +157,7 @@ def keep(
         handled=handled,
         despite_status=despite_status,
     )
-    exchange.seen = Seen(exc, counted_by, untold=not handled)
+    exchange.seen = Seen(exc, counted_by, untold=not handled, answered=answered)
     remember(true)
     return True
 
@@ -223,16 +234,17 @@ def swallowed(
     exchange that has ended (its background tasks go on) is told of by a record of its own.
     """
     exchange = _asking(scope, by)
-    if exchange is None or not isinstance(exc, Exception):
+    if exchange is None or not issubclass(type(exc), Exception):
         return exchange
+    error: Any = exc  # not by isinstance: it may run the exception's own code
     if exchange.scope is None or apart:
-        if not says_gone(exc):
-            tell_apart(exchange, exc, exchange.choices)
-    elif is_disconnect(exchange, exc):
-        remember(exc)
+        if not says_gone(error):
+            tell_apart(exchange, error, exchange.choices)
+    elif is_disconnect(exchange, error):
+        remember(error)
         exchange.disconnected = exchange.disconnected or not exchange.complete
     else:
-        keep(exchange, exc, exchange.choices, handled=handled, despite_status=despite_status)
+        keep(exchange, error, exchange.choices, handled=handled, despite_status=despite_status)
     return exchange
 
 

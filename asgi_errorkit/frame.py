@@ -53,6 +53,7 @@ def frame(app: ASGIApp, choices: Choices) -> ASGIApp:
     logs, ids = choices.logs, choices.ids
     clock, sampler, active = recorder.clock, recorder.sampler, recorder.active
     finish, set_current, reset_current = recorder.finish, CURRENT.set, CURRENT.reset
+    begun, number = recorder.begun, choices.number
     mark = coroutine_marker()
     header, id_of, ready_id, make_id = ids.header, ids.of, ids.ready, ids.make
 
@@ -61,7 +62,7 @@ def frame(app: ASGIApp, choices: Choices) -> ASGIApp:
             return await serve_other(app, choices, scope, receive, send)
         if KEY in scope and is_open(scope):
             return await join(app, choices, scope, receive, send)
-        if not recorder.running:
+        if number not in begun:
             begin_running(choices, scope)
         headers = headers_of(scope)
         if header in headers:
@@ -176,7 +177,7 @@ async def serve_unknown(
         return await app(scope, receive, send)
     except Exception as exc:
         if choices.answers is not None and not says_gone(exc) and not take_known(exc):
-            if not choices.recorder.running:
+            if choices.number not in choices.recorder.begun:
                 begin_running(choices, scope)
             tell_apart(None, exc, choices)
         raise

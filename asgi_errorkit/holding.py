@@ -9,10 +9,11 @@ from collections.abc import Awaitable, Mapping
 
 from asgi_errorkit.choices import Answers
 from asgi_errorkit.exchange import Exchange
+from asgi_errorkit.fingerprint import type_name
 from asgi_errorkit.response import FILE_BODIES, body, start, watch_file
-from asgi_errorkit.types import Message, Send
+from asgi_errorkit.types import Message, Scope, Send
 
-__all__ = ["after_held", "holds", "let_go", "nothing", "release"]
+__all__ = ["after_held", "has_last_resort", "holds", "let_go", "nothing", "release"]
 
 
 async def nothing() -> None:
@@ -34,12 +35,19 @@ def holds(exchange: Exchange, answers: Answers, message: Message) -> bool:
     scope = exchange.scope
     if exchange.started or scope is None or not answers.may_replace(message):
         return False
-    # Starlette's and FastAPI's own table; what is registered there has answered.
-    handlers = getattr(scope.get("app"), "exception_handlers", None)
-    if isinstance(handlers, Mapping) and (500 in handlers or Exception in handlers):
+    if has_last_resort(scope):  # what is registered there has answered
         return False
     exchange.held = [message]
     return True
+
+
+def has_last_resort(scope: Scope) -> bool:
+    """Whether a Starlette or FastAPI application has a handler of its own for any exception."""
+    app = scope.get("app")
+    if all(type_name(cls) != "starlette.applications.Starlette" for cls in type(app).__mro__):
+        return False
+    handlers = getattr(app, "exception_handlers", None)
+    return isinstance(handlers, Mapping) and (500 in handlers or Exception in handlers)
 
 
 def after_held(

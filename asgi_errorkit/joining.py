@@ -34,12 +34,10 @@ def enter(exchange: Exchange, choices: Choices) -> None:
     recorder = choices.recorder
     if choices.answers is not None:
         exchange.choices = _watching_for(choices, exchange.choices)
-        if choices.prepare is not None and exchange.scope is not None:
-            choices.prepare(exchange.scope)
+    if choices.number not in recorder.begun and exchange.scope is not None:
+        begin_running(choices, exchange.scope)
     exchange.logged = exchange.logged or choices.logs
     if id(exchange.state) not in recorder.active:
-        if not recorder.running and exchange.scope is not None:
-            begin_running(choices, exchange.scope)
         exchange.joined += (recorder,)
         recorder.active[id(exchange.state)] = exchange.state
 
@@ -56,10 +54,12 @@ def _watching_for(inner: Choices, outer: Choices) -> Choices:
 
 
 def begin_running(choices: Choices, scope: Scope) -> None:
-    """What the first request does for all that follow."""
+    """What the first request of a frame does for all that follow."""
+    recorder = choices.recorder
     if choices.prepare is not None:
         choices.prepare(scope)
-    choices.recorder.start()
+    recorder.begun.add(choices.number)
+    recorder.start()
 
 
 def gather(

@@ -86,7 +86,8 @@ def outcome_of(record: Record) -> Outcome:
 
 
 def _went_well(record: Record) -> bool:
-    return bool(record[COMPLETE]) and (record[STATUS] or 500) < 400
+    is_response = record[COMPLETE] and record[SESSION] is None
+    return is_response and (record[STATUS] or 500) < 400
 
 
 def _of_response(status: int, caught: Caught | None) -> Outcome:

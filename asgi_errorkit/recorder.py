@@ -110,6 +110,7 @@ class Recorder:
         self.flushers: list[Callable[[], None]] = []
         self.sink_errors = 0
         self.running = False
+        self.begun: set[int] = set()  # the numbers of the choices that have had a request since
         self._capacity = ring_capacity
         self._flush_seconds = flush_seconds
         self._sample_seconds = sample_seconds
@@ -166,6 +167,7 @@ class Recorder:
             self._thread.start()
         except RuntimeError as error:  # no more threads: serve all the same, and try again later
             self._thread, self.running = None, False
+            self.begun.clear()
             self._count_sink_error("the background thread", error)
 
     # What happens off the request path
@@ -245,6 +247,7 @@ class Recorder:
         self._stopped = threading.Event()
         self._thread = None
         self.running = False
+        self.begun.clear()
         asked, self._asked = self._asked, []
         if asked:  # by others, while the thread ended
             self._flush_writers()
@@ -326,6 +329,7 @@ class Recorder:
         """In a forked child: the parent has the thread and the unflushed records, and keeps them."""
         self._begin()
         self.running = False
+        self.begun.clear()
         self.active.clear()
         for reset in self._after_fork:
             reset()

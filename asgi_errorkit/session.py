@@ -25,7 +25,7 @@ async def serve_session(
     if is_open(scope):
         return await _joined(app, Exchange(state_in(scope)), choices, scope, receive, send)
     recorder = choices.recorder
-    if not recorder.running:
+    if choices.number not in recorder.begun:
         begin_running(choices, scope)
     headers = headers_of(scope)
     request_id = choices.ids.of(headers.get(choices.ids.header))

@@ -1,22 +1,32 @@
 """Which exceptions have been told of lately: they may come again, from a task that nobody awaits."""
 
+from itertools import count
 from typing import Any
 from weakref import ref
 
 __all__ = ["remember", "take_known"]
 
-_MOST = 1024  # a power of two
+_MOST = 256  # a power of two
 _dict_of: Any = vars(BaseException)["__dict__"].__get__
 
 _known: list[Any] = [None] * _MOST
+_turns = count()
 
 
 def remember(exc: BaseException) -> None:
     """Know, for a while, that an exception has been told of: it may come again, as an orphan.
 
-    Forgotten when a thousand others have been told of, or one that falls on its place.
+    Forgotten when one that falls on its place is told of.
     """
     _known[_place_of(exc)] = _identity_of(exc)
+    _let_go_of_one()
+
+
+def _let_go_of_one() -> None:
+    """Look at each place in turn: what has been put on an exception since is not ours to hold."""
+    place = next(_turns) % _MOST
+    if type(_known[place]) is dict and not _is_small(_known[place]):
+        _known[place] = None
 
 
 def take_known(exc: BaseException) -> bool:
@@ -50,5 +60,8 @@ def _identity_of(exc: BaseException) -> Any:
         return ref(exc)
     except TypeError:
         attributes = _dict_of(exc)
-        # What somebody has put there may be large, and is not ours to hold.
-        return attributes if attributes.keys() <= {"__notes__"} else None
+        return attributes if _is_small(attributes) else None
+
+
+def _is_small(attributes: dict[str, Any]) -> bool:
+    return attributes.keys() <= {"__notes__"}

@@ -57,6 +57,7 @@ ERROR = Caught(None, Classifier()(ValueError()))
         ("timeout", {STATUS: 200, CAUGHT: ERROR, ENDED_AS: "timeout"}),
         ("timeout", {STATUS: 200, INTERRUPTED: True, ENDED_AS: "timeout"}),
         ("timeout", {SESSION: [1, 1, 1011], STATUS: 101, ENDED_AS: "timeout"}),
+        ("timeout", {SESSION: [1, 1, 1008], STATUS: 101, COMPLETE: True, ENDED_AS: "timeout"}),
         ("shed", {COMPLETE: True, STATUS: 503, ENDED_AS: "shed"}),
         ("shed", {COMPLETE: True, STATUS: 429, ENDED_AS: "shed"}),
         ("circuit_open", {COMPLETE: True, STATUS: 503, ENDED_AS: "circuit_open"}),

@@ -74,6 +74,7 @@ _WITHIN = (
     "callback",
     "asgi_app",
     "wsgi_application",
+    "wsgi_app",
     "middleware",
     "mount_registry",
     "handler",

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 from blacksheep.exceptions import HTTPException
 from blacksheep.middlewares import get_middlewares_chain
 
+from asgi_errorkit.exchange import tell_route
 from asgi_errorkit.failure import swallowed
 
 __all__ = ["install"]
@@ -43,7 +44,7 @@ def _noting(app: Any, template: str | None) -> Callable[[Any, _Handler], Awaitab
     async def note(request: Any, handler: _Handler) -> Any:
         scope = request.scope
         if template is not None:
-            scope["path_template"] = f"{scope.get('root_path') or app.base_path}{template}"
+            tell_route(scope, f"{scope.get('root_path') or app.base_path}{template}")
         try:
             return await handler(request)
         except Exception as exc:
@@ -55,7 +56,8 @@ def _noting(app: Any, template: str | None) -> Callable[[Any, _Handler], Awaitab
 
 def _has_answer(app: Any, exc: Exception) -> bool:
     """Whether it means an answer below 500, or the application has a handler for its kind."""
-    if isinstance(exc, HTTPException):
-        return isinstance(exc.status, int) and exc.status < 500
     kinds = type(exc).__mro__
+    if HTTPException in kinds:
+        status = getattr(exc, "status", None)
+        return isinstance(status, int) and status < 500
     return any(kind in app.exceptions_handlers for kind in kinds[: kinds.index(Exception)])

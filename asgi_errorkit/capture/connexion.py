@@ -38,11 +38,12 @@ class _Watch:
 
 def _has_answer(app: Any, exc: Exception) -> bool:
     """Whether it means an answer below 500, or the application has a handler for its kind."""
-    if isinstance(exc, HTTPException):
-        return exc.status_code < 500
-    if isinstance(exc, ProblemException):
-        return isinstance(exc.status, int) and exc.status < 500
     kinds = type(exc).__mro__
+    if HTTPException in kinds:
+        return bool(getattr(exc, "status_code", 500) < 500)
+    if ProblemException in kinds:
+        status = getattr(exc, "status", None)
+        return isinstance(status, int) and status < 500
     nearer = kinds[: kinds.index(Exception)]
     return any(kind in nearer for kind, _ in app.error_handlers)
 

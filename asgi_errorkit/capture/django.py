@@ -15,7 +15,7 @@ from django.core.signals import got_request_exception
 from django.http import Http404
 from django.http.multipartparser import MultiPartParserError
 
-from asgi_errorkit.exchange import SCOPE, current, is_open, state_in
+from asgi_errorkit.exchange import current, tell_route
 from asgi_errorkit.failure import swallowed
 
 __all__ = ["install"]
@@ -29,8 +29,9 @@ def install(app: Any) -> None:
     """Listen to the process for errors, and to this application for routes and middlewares."""
     got_request_exception.connect(_note, weak=False, dispatch_uid=__name__)
     if not issubclass(app.request_class, _Watched):
+        given = app.request_class
         app.request_class = type(
-            app.request_class.__name__, (_Watched, app.request_class), {"__module__": __name__}
+            given.__name__, (_Watched, given), {"__module__": given.__module__}
         )
     _watch_middlewares(app)
     _watch_answers()
@@ -71,7 +72,7 @@ def _watch_answers() -> None:
 
     @wraps(answer)
     def note(request: Any, exc: Exception) -> Any:
-        if isinstance(exc, _EXPECTED):
+        if issubclass(type(exc), _EXPECTED):
             swallowed(exc, getattr(request, "scope", None), by="django", handled=True)
         return answer(request, exc)
 
@@ -95,6 +96,4 @@ def _note_route(scope: Any, match: Any) -> None:
         scope = exchange.scope if exchange is not None else None
     if scope is None or not isinstance(route, str):
         return
-    scope["path_template"] = f"/{route.lstrip('/')}"
-    if is_open(scope):  # a middleware around Django may have made a copy of it
-        state_in(scope)[SCOPE]["path_template"] = scope["path_template"]
+    tell_route(scope, f"/{route.lstrip('/')}")

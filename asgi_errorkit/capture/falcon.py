@@ -5,6 +5,7 @@ from typing import Any
 
 from falcon import HTTPError, HTTPStatus, WebSocketDisconnected
 
+from asgi_errorkit.exchange import tell_route
 from asgi_errorkit.failure import swallowed
 
 __all__ = ["install"]
@@ -30,6 +31,7 @@ def install(app: Any) -> None:
 
 def _before(handler: Any, kind: type[BaseException]) -> Any:
     async def note(req: Any, resp: Any, ex: Exception, params: Any, ws: Any = None) -> None:
+        _tell_route(req)
         swallowed(ex, req.scope, by="falcon", handled=_is_expected(ex, kind))
         if handler is None:
             raise ex
@@ -43,18 +45,24 @@ def _before(handler: Any, kind: type[BaseException]) -> Any:
 
 def _is_expected(exc: Exception, kind: type[BaseException]) -> bool:
     """Whether it means an answer below 500, or the application has a handler for its kind."""
-    if isinstance(exc, HTTPError):
-        return exc.status_code < 500
+    if issubclass(type(exc), HTTPError):
+        return bool(getattr(exc, "status_code", 500) < 500)
     return kind not in (Exception, BaseException)
 
 
 class _Routes:
-    """Tells the exchange of the matched route."""
+    """Tells the exchange of the matched route, also where another middleware answers before it."""
 
     async def process_resource(self, req: Any, resp: Any, resource: Any, params: Any) -> None:
-        if isinstance(req.uri_template, str):
-            req.scope["path_template"] = req.uri_template
+        _tell_route(req)
 
     async def process_resource_ws(self, req: Any, ws: Any, resource: Any, params: Any) -> None:
-        if isinstance(req.uri_template, str):
-            req.scope["path_template"] = req.uri_template
+        _tell_route(req)
+
+    async def process_response(self, req: Any, resp: Any, resource: Any, succeeded: bool) -> None:
+        _tell_route(req)
+
+
+def _tell_route(req: Any) -> None:
+    if isinstance(req.uri_template, str):
+        tell_route(req.scope, req.uri_template)

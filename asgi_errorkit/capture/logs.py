@@ -39,5 +39,7 @@ def _remember(exc: BaseException | None) -> None:
     choices, seen = state[CHOICES], state[SEEN]
     if choices is None or NAME not in choices.captures or not isinstance(exc, Exception):
         return
+    if seen is not None and seen.answered:
+        return  # by the handler that logs this
     if seen is None or seen.exc is not exc or type(seen) is not Seen:  # the log's word goes first
         state[SEEN] = Seen(exc)

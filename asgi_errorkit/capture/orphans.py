@@ -28,9 +28,10 @@ from asgi_errorkit.fingerprint import snapshot
 from asgi_errorkit.recorder import Recorder
 from asgi_errorkit.told import remember, take_known
 
-__all__ = ["install"]
+__all__ = ["install", "tell"]
 
 _listeners: "WeakKeyDictionary[Recorder, Classifier]" = WeakKeyDictionary()  # as they began
+_telling = threading.local()  # the exception that the hooks before ours are being told of
 _served_in: "WeakKeyDictionary[Any, WeakSet[Recorder]]" = WeakKeyDictionary()  # by event loop
 
 
@@ -47,6 +48,12 @@ def install(recorder: Recorder, classifier: Classifier) -> None:
         threading.excepthook = _ours(_of_threads(threading.excepthook))
     if not _is_ours(sys.unraisablehook):
         sys.unraisablehook = _ours(_of_finalizers(sys.unraisablehook))
+
+
+def tell(exc: Exception) -> None:
+    """Tell of an error that belongs to no request, as of an orphan of the running event loop."""
+    remember(exc)
+    _tell_one(exc, None, _served_in.get(_running_loop(), ()))
 
 
 def _watch_new_loop(recorder: Recorder) -> None:
@@ -115,13 +122,14 @@ def _tell(
     if not isinstance(exc, Exception):
         go_on()
         return
-    if not take_known(exc) and not says_gone(exc):
+    before = getattr(_telling, "exc", None)
+    if before is not exc and not take_known(exc) and not says_gone(exc):
         _tell_one(exc, state, serving)
-    remember(exc)  # beneath a hook that was set on top of ours, ours may come again
+    _telling.exc = exc  # beneath a hook that was set on top of ours, ours may come again
     try:
         go_on()
     finally:
-        take_known(exc)
+        _telling.exc = before
 
 
 def _tell_one(exc: Exception, state: State | None, serving: Container[Recorder] | None) -> None:

@@ -5,6 +5,7 @@ from weakref import WeakSet
 
 from sanic.exceptions import SanicException
 
+from asgi_errorkit.exchange import tell_route
 from asgi_errorkit.failure import swallowed
 
 __all__ = ["install"]
@@ -50,7 +51,7 @@ async def _note_task(exception: BaseException, **_: Any) -> None:
 async def _note_route(request: Any, **_: Any) -> None:
     scope = _scope(request)
     if scope is not None and request.uri_template is not None:
-        scope["path_template"] = request.uri_template
+        tell_route(scope, request.uri_template)
 
 
 def _scope(request: Any) -> Any:

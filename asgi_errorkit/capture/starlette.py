@@ -28,7 +28,7 @@ def install(app: Any) -> None:
         _wrap(app._exception_handlers)  # noqa: SLF001  no other way in
         _wrap(app._status_handlers)  # noqa: SLF001
         return
-    if type(app) is Starlette and "build_middleware_stack" not in vars(app):
+    if _is_built_as_usual(app):
         defaults = ExceptionMiddleware(app)
         app.exception_handlers.setdefault(HTTPException, defaults.http_exception)
         app.exception_handlers.setdefault(WebSocketException, defaults.websocket_exception)
@@ -36,6 +36,12 @@ def install(app: Any) -> None:
     for key in _LAST:
         if key in app.exception_handlers:
             app.exception_handlers[key] = _noting(app.exception_handlers[key], _answering)
+
+
+def _is_built_as_usual(app: Any) -> bool:
+    """Whether its stack has Starlette's defaults; FastAPI has registered its own."""
+    makes = type(app).build_middleware_stack
+    return makes is Starlette.build_middleware_stack and "build_middleware_stack" not in vars(app)
 
 
 def _wrap(table: dict[Any, Any]) -> None:

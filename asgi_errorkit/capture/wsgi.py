@@ -7,13 +7,13 @@ Flask looks for that handler.
 from functools import wraps
 from typing import Any
 
-from flask import got_request_exception, request, request_started
+from flask import got_request_exception, has_request_context, request, request_started
 from werkzeug.exceptions import HTTPException
 
 from asgi_errorkit.exchange import current
 from asgi_errorkit.failure import swallowed
 
-__all__ = ["install", "is_error", "is_expected"]
+__all__ = ["error_among", "install", "is_expected"]
 
 
 def install(app: Any) -> None:
@@ -41,23 +41,33 @@ def _noting(app: Any, answer: Any) -> Any:
     """The method by which Flask asks for a handler: without one it raises, and the signal follows."""
 
     @wraps(answer)
-    def note(*given: Any) -> Any:
-        error, answered = given[-1], answer(*given)  # newer versions give the context before it
-        if is_error(error):
+    def note(*given: Any, **named: Any) -> Any:
+        answered = answer(*given, **named)
+        error = error_among(given, named)
+        if error is not None and has_request_context():
             swallowed(error, by="wsgi", handled=is_expected(app, error, request.blueprints))
         return answered
 
     return note
 
 
-def is_error(error: Exception) -> bool:
-    """Not what redirects, nor what brings a response of its own along."""
-    return not isinstance(error, HTTPException) or (error.code or 0) >= 400
+def error_among(given: tuple[Any, ...], named: dict[str, Any]) -> Exception | None:
+    """The error that is handled: newer versions give the context before it.
+
+    None for what redirects, and for what brings a response of its own along.
+    """
+    for each in (*given, *named.values()):
+        if issubclass(type(each), HTTPException) and (each.code or 0) < 400:
+            return None
+        if issubclass(type(each), Exception):
+            error: Exception = each
+            return error
+    return None
 
 
 def is_expected(app: Any, error: Exception, blueprints: list[str]) -> bool:
     """Whether it means a status, or is answered by a handler for its kind rather than for any."""
-    if isinstance(error, HTTPException):
+    if issubclass(type(error), HTTPException):
         return True
     try:
         nearest, any_kind = (

@@ -9,6 +9,7 @@ import pytest
 from asgi_errorkit import (
     ErrorKit,
     ErrorTracker,
+    ErrorType,
     MiddlewareStack,
     Recorder,
     StructuredLoggingMiddleware,
@@ -110,3 +111,14 @@ async def test_only_those_that_ask_for_it_have_it() -> None:
 def test_a_capture_that_makes_no_sense_is_refused(capture: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="capture must be"):
         ErrorKit(answering(500), capture=capture)
+
+
+async def test_what_is_told_before_the_first_request_turns_nothing_off() -> None:
+    """Neither does a kit that serves already, with the same tracker."""
+    watched = Watched(answering(500))
+    watched.kit.tracker.record_error(ErrorType.CACHE)
+    assert (await watched.ask())["error_type"] == "MemoryError"
+    logging.setLogRecordFactory(logging.LogRecord)
+    second = ErrorKit(answering(500), tracker=watched.kit.tracker, log_level="CRITICAL")
+    await request(second, path="/second")
+    assert watched.kit.get_error_stats()["errors_by_type"] == {"cache": 1, "memory": 2}

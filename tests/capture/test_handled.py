@@ -9,6 +9,9 @@ import pytest
 import quart
 from a2wsgi import WSGIMiddleware
 from asgiref.wsgi import WsgiToAsgi
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from asgi_errorkit import ErrorTracker, MiddlewareStack, Recorder, StructuredLoggingMiddleware
 from asgi_errorkit.testing import LogLines, request
@@ -168,3 +171,50 @@ async def test_a_django_that_answers_otherwise_is_told_of(
     assert status == 200
     (record,) = [each for each in caplog.records if each.name == "asgi_errorkit"]
     assert "django" in record.getMessage()
+
+
+async def test_the_method_that_looks_for_a_handler_can_be_called_as_before() -> None:
+    """By name, and outside of any request."""
+    app = quart.Quart("handled")
+    app.register_error_handler(BoomError, lambda exc: ("sorry", 400))
+    await Told(app).ask("/nowhere")
+    async with app.app_context():
+        assert await app.handle_user_exception(error=BoomError()) == ("sorry", 400)
+    inner = flask.Flask("handled")
+    inner.register_error_handler(BoomError, lambda exc: ("sorry", 400))
+    await Told(WsgiToAsgi(inner)).ask("/nowhere")
+    with inner.app_context(), inner.test_request_context("/"):
+        assert inner.handle_user_exception(e=BoomError()) == ("sorry", 400)
+
+
+async def test_a_subclass_of_starlette_is_known_as_it_is() -> None:
+    class Own(Starlette):
+        pass
+
+    async def refuses(_: Any) -> Any:
+        raise HTTPException(503)
+
+    _, line = await Told(Own(routes=[Route("/", refuses)])).ask()
+    assert (line["status_code"], line["error_type"]) == (503, "HTTPException")
+
+
+class HostileError(Exception):
+    """One that nobody may look at."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+async def test_a_handler_of_what_cannot_be_looked_at_answers_as_before() -> None:
+    class Fails:
+        async def on_get(self, req: Any, resp: Any) -> None:
+            raise HostileError
+
+    async def handler(req: Any, resp: Any, ex: Exception, params: Any) -> None:
+        resp.status, resp.text = 409, "handled"
+
+    app = falcon.asgi.App()
+    app.add_route("/", Fails())
+    app.add_error_handler(HostileError, handler)
+    status, line = await Told(app).ask()
+    assert (status, line["outcome"]) == (409, "client_error")

@@ -74,3 +74,84 @@ async def test_a_client_that_leaves_a_wsgi_app_amid_its_upload_is_no_error() -> 
     kit.flush()
     (line,) = lines.lines("request_complete")
     assert line["outcome"] == "client_disconnect"
+
+
+@pytest.mark.parametrize("how", ["raises", "refuses", "answers"])
+async def test_a_route_is_known_where_a_middleware_of_falcon_answers_first(how: str) -> None:
+    import falcon
+    import falcon.asgi
+
+    class Guard:
+        async def process_resource(self, req: Any, resp: Any, resource: Any, params: Any) -> None:
+            if how == "raises":
+                raise ValueError
+            if how == "refuses":
+                raise falcon.HTTPUnauthorized
+            resp.complete = True
+
+    class Video:
+        async def on_get(self, req: Any, resp: Any, name: str) -> None:
+            raise AssertionError
+
+    app = falcon.asgi.App(middleware=[Guard()])
+    app.add_route("/videos/{name}", Video())
+    kit, lines = watched(app)
+    await request(kit, path="/videos/abc")
+    kit.flush()
+    assert lines.lines()[-1]["route"] == "/videos/{name}"
+
+
+async def test_a_flask_within_a_dispatcher_is_found() -> None:
+    from a2wsgi import WSGIMiddleware
+    from werkzeug.middleware.dispatcher import DispatcherMiddleware
+
+    outer, inner = apps.flask.make(), apps.flask.make()
+    outer.wsgi_app = DispatcherMiddleware(outer.wsgi_app, {"/in": inner})
+    kit, lines = watched(WSGIMiddleware(outer))
+    for path in ("/fail/memory", "/in/fail/memory", "/in/refuse/404"):
+        await request(kit, path=path)
+    kit.flush()
+    ends = [line for line in lines.lines() if line["event"] != "request_start"]
+    assert [line["error_type"] for line in ends] == ["MemoryError", "MemoryError", "NotFound"]
+    assert ends[1]["route"] == "/in/fail/<kind>"
+
+
+async def test_a_quart_whose_teardown_fails_has_its_route() -> None:
+    app = apps.quart.make()
+
+    @app.teardown_request
+    async def fails(_: Any) -> None:
+        raise OSError
+
+    kit, lines = watched(app)
+    await request(kit, path="/ok/7")
+    kit.flush()
+    assert lines.lines()[-1]["route"] == "/ok/<item>"
+
+
+@pytest.mark.parametrize(
+    ("name", "route"),
+    [
+        ("quart", "/in/fail/<kind>"),
+        ("django", "/in/fail/<kind>"),
+        ("falcon", "/in/fail/{kind}"),
+        ("flask_by_asgiref", "/in/fail/<kind>"),
+    ],
+)
+async def test_a_dispatcher_that_hands_on_a_copy_of_the_scope_hides_no_route(
+    name: str, route: str
+) -> None:
+    """As that of hypercorn does."""
+    app = apps.APPS[name]()
+
+    async def dispatch(scope: Any, receive: Any, send: Any) -> None:
+        inner = {**scope, "root_path": "/in"}
+        if name == "falcon":  # which takes the path as it is
+            inner["path"] = scope["path"].removeprefix("/in")
+        await app(inner, receive, send)
+
+    dispatch.app = app  # type: ignore[attr-defined]  # where it is looked for
+    kit, lines = watched(dispatch)
+    await request(kit, path="/in/fail/memory")
+    kit.flush()
+    assert lines.lines()[-1]["route"] == route

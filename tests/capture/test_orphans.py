@@ -2,12 +2,17 @@
 
 import asyncio
 import gc
+import logging
 import sys
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from quart import Quart
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
 from asgi_errorkit import ErrorHandlingMiddleware, ErrorTracker, ErrorType, Recorder
 from asgi_errorkit.testing import http_scope, request
@@ -381,3 +386,71 @@ def test_a_further_event_loop_in_the_same_thread_is_watched(lifespan: bool) -> N
     asyncio.run(_served(kit))
     asyncio.run(further())
     assert errors(kit) == 2
+
+
+async def test_an_orphan_of_a_request_that_goes_on_has_its_route() -> None:
+    """As the framework has told it, and not the path that a client chose."""
+
+    async def spawns(_: Any) -> Any:
+        await orphan()
+        return PlainTextResponse("done")
+
+    tracker = ErrorTracker(recorder=Recorder(flush_seconds=None))
+    kit = ErrorHandlingMiddleware(Starlette(routes=[Route("/of/{name}", spawns)]), tracker)
+    for name in ("alice", "bob"):
+        await request(kit, path=f"/of/{name}")
+    (group,) = tracker.groups()
+    assert group.routes == {"GET /of/{name}": 2}
+
+
+async def test_a_background_task_that_no_request_began_is_told_of() -> None:
+    """Quart catches what it raises, so that the loop hears nothing of it."""
+    app = Quart("orphans")
+    logging.getLogger("orphans").disabled = True
+
+    async def fails() -> None:
+        raise ConnectionError
+
+    @app.before_serving
+    async def begin() -> None:
+        app.add_background_task(fails)
+
+    tracker = ErrorTracker(recorder=Recorder(flush_seconds=None))
+    kit = ErrorHandlingMiddleware(app, tracker)
+    await lifespan(kit)
+    await asyncio.sleep(0)
+    assert [(each.type_name, each.count) for each in tracker.groups()] == [("ConnectionError", 1)]
+
+
+async def test_an_orphan_comes_once_though_a_handler_calls_the_one_before_it() -> None:
+    """Also if there is something on the exception."""
+
+    async def marked() -> None:
+        async def fails() -> None:
+            error = ConnectionError()
+            error.extra = 1  # type: ignore[attr-defined]
+            raise error
+
+        loop = asyncio.get_running_loop()
+        before = loop.get_exception_handler()
+        assert before is not None
+
+        def calls_on(loop: Any, context: dict[str, Any]) -> None:
+            before(loop, context)
+
+        loop.set_exception_handler(calls_on)
+        kit = tracked(_nothing)
+        await request(kit)  # which sets its own on top of the application's
+        task = asyncio.create_task(fails())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        del task
+        gc.collect()
+
+    kit = tracked(marked)
+    await request(kit)
+    assert kit.error_tracker.get_error_stats()["total_errors"] == 1
+
+
+async def _nothing() -> None:
+    """Nothing to do."""

@@ -1,5 +1,6 @@
 """What a handler for any exception answers, Starlette raises on: the answer says how bad it was."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -166,6 +167,19 @@ async def test_what_fails_after_the_handlers_answer_is_another_failure() -> None
     assert told.tracker.get_error_stats()["errors_by_type"] == {"memory": 1}
 
 
+async def test_a_handler_that_logs_another_exception_has_answered_all_the_same() -> None:
+    async def handler(_: Any, exc: Exception) -> Any:
+        try:
+            raise OSError("the notice could not be sent")
+        except OSError:
+            logging.getLogger("app").warning("no notice", exc_info=True)
+        return PlainTextResponse("sorry", 400)
+
+    told = Told(starlette(Exception, handler))
+    reply, line = await told.of("/boom")
+    assert (reply.status, line["outcome"]) == (400, "client_error")
+
+
 async def test_a_handler_of_a_mounted_application_answers_too() -> None:
     inner = starlette(Exception, answers(418))
     told = Told(Starlette(routes=[Mount("/in", app=inner)]))
@@ -175,10 +189,11 @@ async def test_a_handler_of_a_mounted_application_answers_too() -> None:
 
 
 @pytest.mark.parametrize("around", [False, True], ids=["within", "within and around"])
-async def test_a_kit_within_the_application_answers_before_the_handler(around: bool) -> None:
+async def test_a_kit_within_the_application_leaves_the_answer_to_the_handler(around: bool) -> None:
+    """Which stands further out; the error is known all the same, once."""
     stack = MiddlewareStack(error_tracker=ErrorTracker(recorder=Recorder(flush_seconds=None)))
     app = starlette(Exception, answers(418))
     app.add_middleware(ErrorKit, stack=stack)
     reply = await request(ErrorKit(app, log_level="CRITICAL") if around else app, path="/boom")
-    assert (reply.status, reply.raised) == (500, None)
+    assert reply.status == 418 and isinstance(reply.raised, BoomError)
     assert [group.count for group in stack.error_tracker.groups()] == [1]
