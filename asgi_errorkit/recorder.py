@@ -140,10 +140,10 @@ class Recorder:
     def __del__(self) -> None:
         # A kit may be let go within a flush of its last request, which is told of all the same.
         try:
-            if self.running:
+            if self.running and not sys.is_finalizing():  # then what it needs may be gone
                 self._drain_and_announce()
                 self._flush_writers()
-        except Exception:  # noqa: BLE001, S110  at the end of the process what it needs may be gone
+        except Exception:  # noqa: BLE001, S110  a finalizer has nobody to tell
             pass
 
     def start(self) -> None:
