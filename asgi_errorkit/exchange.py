@@ -1,7 +1,7 @@
 """The exchange: everything the kit knows about one request, and the flat record made from it."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar, Token
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
@@ -17,12 +17,13 @@ KEY: Final = "asgi_errorkit.exchange"
 """Where the exchange lies in the scope while the request runs, as the bound ``state.copy``: a deep
 copy of the scope takes a built-in method over as it is, where it would copy all that a list holds."""
 
-Record: TypeAlias = tuple[Any, ...]
-"""What is published: the state of an exchange as it was, a flat tuple of atoms. Whatever the
-garbage collector has to look at between two drains is paid for by every request."""
-
 State: TypeAlias = list[Any]
-"""What a running exchange is made of; one list is made and copied faster than many attributes."""
+"""What a running exchange is made of; one list is made faster than many attributes."""
+
+Record: TypeAlias = Sequence[Any]
+"""What the sinks read: the state of an exchange that has ended, or the announcement of one that
+goes on. Flat, and of atoms: whatever the garbage collector has to look at between two drains is
+paid for by every request."""
 
 # The places in both. Those from ID to CAUGHT are what the metrics keep of a request.
 (
@@ -46,6 +47,7 @@ State: TypeAlias = list[Any]
     NOW,  # callable, the recorder's clock; the same
     SEND,  # callable, the server's; the same
     CHOICES,  # Choices of the frame whose judgement applies
+    OPENER,  # Choices of the frame that has opened it, the outermost
     FIRST_BYTE,  # the response's start; None when there was none
     SENT,  # int, body bytes of the response; of a websocket all that was sent
     RECEIVED,  # int, body bytes that the app read
@@ -62,12 +64,15 @@ State: TypeAlias = list[Any]
     HELD,  # list of the messages held back, or None
     JOINED,  # tuple of the recorders of frames further in
     ANNOUNCED,  # bool, its start has been logged; only the drain writes it
-) = range(35)
+    TAKEN,  # AMID: taken from the ring while it ran; DONE: handed on since; else None
+) = range(37)
 
-UNKNOWN: Final = (None, 0, 0, False, False, False, *(None,) * 7, (), False)
+UNKNOWN: Final = (None, 0, 0, False, False, False, *(None,) * 7, (), False, None)
 """The places from FIRST_BYTE on, of an exchange that begins."""
 
 START, END, ERROR = range(3)
+
+AMID, DONE = range(1, 3)
 
 GIVEN: Final = ("timeout", "shed", "circuit_open")
 """The outcomes that nobody can tell from outside: whoever refuses a request says which it is."""
@@ -159,13 +164,14 @@ def begin(
         clock,
         send,
         choices,
+        choices,
         *UNKNOWN,
     ]
 
 
 def announcement(state: State) -> Record:
     """The record that tells of the beginning of an exchange that goes on."""
-    return (0, START, *state[ID:SCOPE], None, None, None, None, *state[FIRST_BYTE:SEEN])
+    return (0, START, *state[ID:SCOPE], None, None, None, None, None, *state[FIRST_BYTE:SEEN])
 
 
 class _Place(Generic[T]):

@@ -14,11 +14,16 @@ from asgi_errorkit.exchange import (
     FIRST_BYTE,
     HELD,
     INTERRUPTED,
+    JOINED,
     KEY,
+    MEMORY_AFTER,
     RECEIVED,
+    SCOPE,
     SEEN,
+    SEND,
     SENT,
     STATUS,
+    TAKEN,
     UNKNOWN,
     Exchange,
     State,
@@ -35,6 +40,7 @@ from asgi_errorkit.failure import (
 )
 from asgi_errorkit.holding import after_held, let_go, nothing, release
 from asgi_errorkit.joining import begin_running, gather, join
+from asgi_errorkit.recorder import BATCH, note_route, plain_status, tell_joined
 from asgi_errorkit.response import FILE_BODIES, headers_of, watch_file, with_header
 from asgi_errorkit.session import serve_session
 from asgi_errorkit.told import take_known
@@ -51,8 +57,10 @@ def frame(app: ASGIApp, choices: Choices) -> ASGIApp:
     """
     recorder, answers, collect = choices.recorder, choices.answers, choices.collect
     logs, ids = choices.logs, choices.ids
-    clock, sampler, active = recorder.clock, recorder.sampler, recorder.active
-    finish, set_current, reset_current = recorder.finish, CURRENT.set, CURRENT.reset
+    clock, sampler, local = recorder.clock, recorder.sampler, recorder.local
+    set_current, reset_current = CURRENT.set, CURRENT.reset
+    take_seat, publish, drain_inline = recorder.take_seat, recorder.publish, recorder.drain_inline
+    last = BATCH - 1
     begun, number = recorder.begun, choices.number
     mark = coroutine_marker()
     header, id_of, ready_id, make_id = ids.header, ids.of, ids.ready, ids.make
@@ -73,8 +81,13 @@ def frame(app: ASGIApp, choices: Choices) -> ASGIApp:
             except IndexError:
                 request_id = make_id()
         get, memory = scope.get, sampler.memory_mb
+        try:
+            claim, slots, mask = local.parts
+        except AttributeError:
+            claim, slots, mask = take_seat()
+        stamp = claim()
         state: State = [
-            0,
+            stamp,
             END,
             request_id,
             get("method") or "GET",
@@ -94,8 +107,10 @@ def frame(app: ASGIApp, choices: Choices) -> ASGIApp:
             clock,
             send,
             choices,
+            choices,
             *UNKNOWN,
         ]  # as `begin` makes it: a call costs 70 ns
+        slots[stamp & mask] = state  # as `Recorder.open` does
 
         async def watched_receive() -> Message:
             if state[HELD]:  # whoever listens has nothing to raise
@@ -136,7 +151,6 @@ def frame(app: ASGIApp, choices: Choices) -> ASGIApp:
         if mark is not None:
             mark(watched_send)
         scope[KEY] = state.copy
-        active[id(state)] = state
         token = set_current(state)
         try:
             result = await app(scope, watched_receive, watched_send)
@@ -163,8 +177,23 @@ def frame(app: ASGIApp, choices: Choices) -> ASGIApp:
             try:
                 if collect is not None:
                     gather(Exchange(state), collect, scope)
-            finally:
-                finish(state)
+            finally:  # as `Recorder.finish` does
+                scope.pop(KEY, None)
+                if "route" in scope or "path_template" in scope:
+                    note_route(state, scope)
+                if state[STATUS].__class__ is not int:
+                    state[STATUS] = plain_status(state[STATUS])
+                if state[ENDED] is None:
+                    state[ENDED] = clock()
+                state[MEMORY_AFTER] = sampler.memory_mb
+                state[SEND] = state[SEEN] = None
+                if state[JOINED]:
+                    tell_joined(state)
+                state[SCOPE] = None
+                if state[TAKEN] is not None:
+                    publish(state)
+                elif stamp & last == last:
+                    drain_inline()
 
     return serve
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from asgi_errorkit.apps import coroutine_marker
 from asgi_errorkit.choices import Answers, Choices
-from asgi_errorkit.exchange import Exchange, begin, route_of, state_in
+from asgi_errorkit.exchange import OPENER, Exchange, begin, route_of, state_in
 from asgi_errorkit.failure import failed, fill_silence, tell
 from asgi_errorkit.holding import after_held, holds, let_go, nothing, release
 from asgi_errorkit.types import ASGIApp, Message, Receive, Scope, Send
@@ -37,9 +37,10 @@ def enter(exchange: Exchange, choices: Choices) -> None:
     if choices.number not in recorder.begun and exchange.scope is not None:
         begin_running(choices, exchange.scope)
     exchange.logged = exchange.logged or choices.logs
-    if id(exchange.state) not in recorder.active:
+    state = exchange.state
+    if recorder is not state[OPENER].recorder and recorder not in exchange.joined:
         exchange.joined += (recorder,)
-        recorder.active[id(exchange.state)] = exchange.state
+        recorder.guests[id(state)] = state
 
 
 def _watching_for(inner: Choices, outer: Choices) -> Choices:

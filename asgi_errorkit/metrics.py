@@ -186,7 +186,7 @@ class RequestMetrics:
         self._note_process(records[-1], cpu)
 
     def _keep(self, records: list[Record], cpu: float) -> None:
-        kept = [record[ID : CAUGHT + 1] for record in records]
+        kept = [tuple(record[ID : CAUGHT + 1]) for record in records]
         try:
             is_long = max(len(each[_KEPT_PATH]) for each in kept) > _PATH_LIMIT
         except TypeError:  # no server makes such a path, but a middleware further out may

@@ -8,10 +8,12 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from asgi_errorkit.exchange import (
+    AMID,
     ANNOUNCED,
+    DONE,
     ENDED,
     HELD,
     JOINED,
@@ -27,6 +29,7 @@ from asgi_errorkit.exchange import (
     SESSION,
     STAMP,
     STATUS,
+    TAKEN,
     Record,
     State,
     announcement,
@@ -104,7 +107,10 @@ class Recorder:
         self.clock = clock
         self.wall_clock = wall_clock
         self.sampler = ProcessSampler()
-        self.active: dict[int, State] = {}
+        self.amid: dict[int, State] = {}  # what was taken from a ring while it ran; the drain's
+        self.guests: dict[int, State] = {}  # what a frame of another recorder has opened
+        self._doubtful: list[State] = []
+        self._came_again = 0  # what was in a ring twice, because it ran when it was taken first
         self.sinks: list[Sink] = []
         self._log_sinks: dict[int, Sink] = {}
         self.flushers: list[Callable[[], None]] = []
@@ -117,14 +123,15 @@ class Recorder:
         self._sampled_at = float("-inf")
         self._after_fork: list[Callable[[], None]] = [self.sampler.reset_after_fork]
         self._loop_watchers: list[Callable[[Recorder], None]] = []
-        self._local = threading.local()
+        self.local = threading.local()
         self._begin()
+        self.open = _opener(self)
         self.publish = _publisher(self)
         self.finish = _finisher(self)
 
     def _begin(self) -> None:
         """Everything that belongs to one process and is not inherited by a forked child."""
-        self._local.__dict__.clear()  # the one thread that a child has inherited
+        self.local.__dict__.clear()  # the one thread that a child has inherited
         self._seats: list[tuple[weakref.ref[_Seat], Ring]] = []
         # Re-entrant, because a signal handler or a finalizer may record in the middle of a drain.
         self._seats_lock = threading.RLock()
@@ -318,6 +325,7 @@ class Recorder:
         for _, ring in self._seats:
             taken += ring.taken
             lost += ring.lost
+        taken -= self._came_again
         return {
             "produced": taken + lost,
             "taken": taken,
@@ -330,11 +338,14 @@ class Recorder:
         self._begin()
         self.running = False
         self.begun.clear()
-        self.active.clear()
+        self.amid.clear()
+        self.guests.clear()
+        self._doubtful.clear()
         for reset in self._after_fork:
             reset()
 
-    def _take_seat(self) -> Ring:
+    def take_seat(self) -> tuple[Callable[[], int], list[Any], int]:
+        """A ring for this thread, as its publications need it."""
         seat, ring = _Seat(), Ring(self._capacity)
         with self._seats_lock:
             self._seats.append((weakref.ref(seat), ring))
@@ -343,11 +354,11 @@ class Recorder:
         self._watch_loop()
         if len(self._seats) > _MANY_SEATS:  # of threads that came and went
             self.drain()
-        self._local.seat = seat
-        self._local.ring = ring
-        return ring
+        self.local.seat = seat
+        self.local.parts = ring.claim, ring.slots, ring.mask
+        return ring.claim, ring.slots, ring.mask
 
-    def _drain_inline(self) -> None:
+    def drain_inline(self) -> None:
         """The request that fills a batch drains it, unless somebody else is at it."""
         self._watch_loop()
         if self._drain_lock.acquire(blocking=False):
@@ -368,9 +379,11 @@ class Recorder:
         self._draining = True
         try:
             offset = self.wall_clock() - self.clock()
+            if self._doubtful:
+                self._feed(self.sinks, self._settled(), offset)
             for seat, ring in list(self._seats):
                 gone = seat() is None  # asked before taking: nothing can follow the last take
-                records = ring.take()
+                records = self._ended(ring.take())
                 if records:
                     self._feed(self.sinks, records, offset)
                 if gone:
@@ -378,16 +391,53 @@ class Recorder:
         finally:
             self._draining = False
 
+    def _ended(self, taken: list[State]) -> list[State]:
+        """Those that are over. What goes on is marked, and comes through the ring again when it ends.
+
+        It ends by letting go of its scope, and looks at the mark then: so one of the two sees the
+        other, or both do, which `_settled` looks at.
+        """
+        if not [s for s in taken if s[SCOPE] is not None or s[TAKEN] is not None]:
+            return taken
+        self._came_again += len([s for s in taken if s[TAKEN] is not None])
+        return [state for state in taken if self._has_ended(state)]
+
+    def _has_ended(self, state: State) -> bool:
+        if state[SCOPE] is None:
+            if state[TAKEN] is None:
+                return True
+            is_new: bool = state[TAKEN] != DONE
+            state[TAKEN] = DONE
+            self.amid.pop(id(state), None)
+            return is_new
+        state[TAKEN] = AMID
+        self.amid[id(state)] = state
+        if state[SCOPE] is None:
+            self._doubtful.append(state)
+        return False
+
+    def _settled(self) -> list[State]:
+        """What ended while it was being marked: its thread may have seen the mark, or have not.
+
+        Should it come through the ring after this, it is known as done.
+        """
+        doubtful, self._doubtful = self._doubtful, []
+        return [state for state in doubtful if self._has_ended(state)]
+
+    def in_flight(self) -> int:
+        """How many requests and sessions go on, once drained."""
+        return len(self.amid) + len(self.guests)
+
     def _announce(self) -> None:
         """Tell the log of every exchange that goes on; of those that are over the drain tells.
 
         So a request that ends soon costs one record, and the start of a long one is logged within
-        a flush. Whoever is active here has not been drained: it leaves before it publishes.
+        a flush.
         """
         if not self._log_sinks:
             return
         offset = self.wall_clock() - self.clock()
-        for state in list(self.active.values()):
+        for state in (*self.amid.values(), *list(self.guests.values())):
             session = state[SESSION] is not None
             if state[ANNOUNCED] or (session and state[STATUS] != 101):
                 continue
@@ -423,24 +473,33 @@ def _check_capacity(ring_capacity: int) -> None:
         raise ValueError(f"ring_capacity must be a power of two, e.g. 4096; got {ring_capacity!r}")
 
 
-def _publisher(recorder: Recorder) -> Callable[[State], None]:
-    """What stores an exchange as it is now as a record; every 64th call drains them all.
+def _opener(recorder: Recorder) -> Callable[[State], None]:
+    """What puts an exchange into the ring as it begins; the drain looks whether it has ended.
 
-    A closure, as `_finisher`'s: each look at an attribute of the recorder would cost 10 ns. It
+    A closure, as those that follow: each look at an attribute of the recorder would cost 10 ns. It
     does not keep the recorder alive, which lasts as long as somebody else uses it.
     """
-    local, last, recorder_ref = recorder._local, BATCH - 1, weakref.ref(recorder)  # noqa: SLF001
+    local, recorder_ref = recorder.local, weakref.ref(recorder)
+
+    def open_(state: State) -> None:
+        try:
+            claim, slots, mask = local.parts
+        except AttributeError:
+            claim, slots, mask = _owner(recorder_ref).take_seat()
+        stamp = state[STAMP] = claim()
+        slots[stamp & mask] = state
+
+    return open_
+
+
+def _publisher(recorder: Recorder) -> Callable[[State], None]:
+    """What stores an exchange that has ended; every 64th of a ring drains them all."""
+    put, last, recorder_ref = recorder.open, BATCH - 1, weakref.ref(recorder)
 
     def publish(state: State) -> None:
-        try:
-            ring = local.ring
-        except AttributeError:
-            ring = _owner(recorder_ref)._take_seat()  # noqa: SLF001
-        stamp = ring.claim()
-        state[STAMP] = stamp
-        ring.slots[stamp & ring.mask] = tuple(state)
-        if stamp & last == last:
-            _owner(recorder_ref)._drain_inline()  # noqa: SLF001
+        put(state)
+        if state[STAMP] & last == last:
+            _owner(recorder_ref).drain_inline()
 
     return publish
 
@@ -453,38 +512,43 @@ def _owner(recorder_ref: "weakref.ref[Recorder]") -> Recorder:
 
 
 def _finisher(recorder: Recorder) -> Callable[[State], None]:
-    """What ends an exchange: stamps what is still open, takes it out of the scope, publishes it."""
-    publish, leave = recorder.publish, recorder.active.pop
+    """What ends an exchange: stamps what is still open, and takes it out of the scope."""
+    publish, last, recorder_ref = recorder.publish, BATCH - 1, weakref.ref(recorder)
     clock, sampler = recorder.clock, recorder.sampler
 
     def finish(state: State) -> None:
         scope = state[SCOPE]
-        leave(id(state), None)
         scope.pop(KEY, None)
         if "route" in scope or "path_template" in scope:
-            _note_route(state, scope)
+            note_route(state, scope)
         if state[STATUS].__class__ is not int:
-            state[STATUS] = _plain_status(state[STATUS])
+            state[STATUS] = plain_status(state[STATUS])
         if state[ENDED] is None:
             state[ENDED] = clock()
         state[MEMORY_AFTER] = sampler.memory_mb
         # Tasks that outlive the request hold its state, and must not hold all of it.
-        state[SCOPE] = state[NOW] = state[SEND] = state[SEEN] = state[HELD] = None
+        state[NOW] = state[SEND] = state[SEEN] = state[HELD] = None
         if state[JOINED]:
-            _tell_joined(state)
-        publish(state)
+            tell_joined(state)
+        state[SCOPE] = None  # from here on it has ended, whoever looks
+        if state[TAKEN] is not None:
+            publish(state)
+        elif state[STAMP] & last == last:
+            _owner(recorder_ref).drain_inline()
 
     return finish
 
 
-def _tell_joined(state: State) -> None:
+def tell_joined(state: State) -> None:
     joined, state[JOINED] = state[JOINED], ()
     for recorder in joined:
-        recorder.active.pop(id(state), None)
-        recorder.publish(state)
+        recorder.guests.pop(id(state), None)
+        copy = state.copy()
+        copy[SCOPE] = None
+        recorder.publish(copy)
 
 
-def _note_route(state: State, scope: Scope) -> None:
+def note_route(state: State, scope: Scope) -> None:
     try:
         state[ROUTE] = state[ROUTE] or route_of(scope)  # a hook may know better
         state[PARAMS] = scope.get("path_params") or None
@@ -492,7 +556,7 @@ def _note_route(state: State, scope: Scope) -> None:
         state[ROUTE] = None
 
 
-def _plain_status(status: object) -> int | None:
+def plain_status(status: object) -> int | None:
     """An http.HTTPStatus is a number; of anything else the server makes what it likes."""
     if status is None or isinstance(status, int):
         return None if status is None else int(status)

@@ -14,7 +14,7 @@ class Ring:
     """Keeps the newest ``capacity`` items of one producing thread until they are taken.
 
     The law: produced = taken + lost + waiting, in order, whatever the producer does meanwhile.
-    Every item is a tuple whose first member is its stamp, the sequence number it claimed. The
+    Every item is a sequence whose first member is its stamp, the sequence number it claimed. The
     producer claims and stores; the consumer reads the stamps, so it sees by itself what was
     overwritten and what is not there yet (after the Disruptor's sequence, without its barriers:
     storing one reference into a list is atomic in CPython, with and without the GIL).
@@ -42,9 +42,9 @@ class Ring:
         self.slots[stamp & self.mask] = (stamp, *item)
         return stamp
 
-    def take(self) -> list[tuple[Any, ...]]:
+    def take(self) -> list[Any]:
         """Return the waiting items, oldest first, each once."""
-        items: list[tuple[Any, ...]] = []
+        items: list[Any] = []
         # Two laps bound the work although the producer may go on.
         while len(items) <= 2 * self.mask and (piece := self._take_piece()):
             items += piece
@@ -52,7 +52,7 @@ class Ring:
         self.taken += len(items)
         return items
 
-    def _take_piece(self) -> list[tuple[Any, ...]] | None:
+    def _take_piece(self) -> list[Any] | None:
         """The next items at once, if every one of them is there: a third of the cost of singly."""
         slots, wanted = self.slots, self._next
         first = wanted & self.mask
@@ -71,7 +71,7 @@ class Ring:
             self._cleared = self._next
         return piece
 
-    def _take_singly(self, items: list[tuple[Any, ...]]) -> None:
+    def _take_singly(self, items: list[Any]) -> None:
         slots, mask, first = self.slots, self.mask, self._next
         wanted = first
         for _ in range(2 * (mask + 1)):

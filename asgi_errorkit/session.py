@@ -46,7 +46,7 @@ async def serve_session(
     if mark is not None:
         mark(watched_send)
     scope[KEY] = state.copy
-    recorder.active[id(state)] = state
+    recorder.open(state)
     token = CURRENT.set(state)
     try:
         return await _noted(app, exchange, choices, scope, watched_receive, watched_send)

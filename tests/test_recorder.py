@@ -14,7 +14,18 @@ from typing import Any
 import pytest
 
 from asgi_errorkit import ErrorKit, ErrorTracker, ErrorType, StructuredLoggingMiddleware
-from asgi_errorkit.exchange import END, ID, KIND, START, Record, begin
+from asgi_errorkit.exchange import (
+    AMID,
+    END,
+    ENDED,
+    ID,
+    KIND,
+    SCOPE,
+    START,
+    TAKEN,
+    Record,
+    begin,
+)
 from asgi_errorkit.recorder import BATCH, Batch, Recorder
 from asgi_errorkit.testing import HandClock, LogLines, http_scope, request
 
@@ -26,6 +37,7 @@ def recorder_of(clock: HandClock | None = None, **options: Any) -> Recorder:
 
 def publish(recorder: Recorder, name: str = "a") -> None:
     state = begin(http_scope(), {}, name, recorder.clock, 0.0)
+    recorder.open(state)
     recorder.finish(state)
 
 
@@ -222,7 +234,7 @@ def test_what_goes_on_is_announced_to_the_log_once_and_before_its_end() -> None:
     recorder.add_log_sink(log, id(log))
     recorder.add_sink(other)
     state = begin(http_scope(), {}, "long", recorder.clock, 0.0, id(log))
-    recorder.active[id(state)] = state
+    recorder.open(state)
     recorder.flush()
     recorder.flush()
     recorder.finish(state)
@@ -240,9 +252,70 @@ def test_a_beginning_is_announced_to_the_sink_that_writes_the_lines_alone() -> N
         for name, logged in (("a", id(second)), ("b", 0))
     ]
     for state in states:
-        recorder.active[id(state)] = state
+        recorder.open(state)
     recorder.flush()
     assert (first.ids, second.ids) == ([], ["a"])
+
+
+def test_threads_that_end_while_another_drains_are_told_of_once_each() -> None:
+    """Whether the drain saw them end, or they saw that the drain had been there."""
+    recorder, kept, done = recorder_of(), Kept(), threading.Event()
+    recorder.add_sink(kept)
+
+    def work(name: str) -> None:
+        for number in range(2000):
+            publish(recorder, f"{name}{number}")
+
+    def drain() -> None:
+        while not done.is_set():
+            recorder.drain()
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        working = [threading.Thread(target=work, args=(name,)) for name in "abc"]
+        draining = threading.Thread(target=drain)
+        for thread in (draining, *working):
+            thread.start()
+        for thread in working:
+            thread.join()
+        done.set()
+        draining.join()
+    finally:
+        sys.setswitchinterval(before)
+    recorder.drain()
+    recorder.drain()
+    assert len(kept.ids) == len(set(kept.ids)) == 6000
+    counts = recorder.counts()
+    assert (counts["produced"], counts["taken"], recorder.in_flight()) == (6000, 6000, 0)
+
+
+class Ending(list[Any]):
+    """An exchange that ends in the very moment in which the drain marks it as going on."""
+
+    sees_the_mark: bool
+    recorder: Recorder
+
+    def __setitem__(self, place: Any, value: Any) -> None:
+        super().__setitem__(place, value)
+        if place == TAKEN and value == AMID:
+            self[ENDED] = 1.0
+            self[SCOPE] = None
+            if self.sees_the_mark:
+                self.recorder.publish(self)
+
+
+@pytest.mark.parametrize("sees_the_mark", [True, False])
+def test_what_ends_as_it_is_marked_is_told_of_once(sees_the_mark: bool) -> None:
+    recorder, kept = recorder_of(), Kept()
+    recorder.add_sink(kept)
+    state = Ending(begin(http_scope(), {}, "a", recorder.clock, 0.0))
+    state.sees_the_mark, state.recorder = sees_the_mark, recorder
+    recorder.open(state)
+    for _ in range(3):
+        recorder.drain()
+    assert kept.ids == ["a"]
+    assert recorder.in_flight() == 0
 
 
 async def test_statistics_can_be_read_by_another_thread_under_load() -> None:

@@ -95,8 +95,7 @@ class PerformanceMonitoringMiddleware:
         sample of the process, with the epoch seconds at which it was taken.
         """
         recorder = self._recorder
-        in_flight = len(recorder.active)
-        stats = recorder.read(lambda: self._metrics.stats(window_minutes, in_flight))
+        stats = recorder.read(lambda: self._metrics.stats(window_minutes, recorder.in_flight()))
         sample = recorder.sampled()
         at = sample.at + recorder.wall_clock() - recorder.clock()
         return {**stats, "process": {**sample._asdict(), "at": at}}
