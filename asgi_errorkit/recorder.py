@@ -145,13 +145,10 @@ class Recorder:
         self._folded = [0, 0]  # taken and lost in the rings of threads that ended
 
     def __del__(self) -> None:
-        # A kit may be let go within a flush of its last request, which is told of all the same.
-        try:
-            if self.running and not sys.is_finalizing():  # then what it needs may be gone
-                self._drain_and_announce()
-                self._flush_writers()
-        except Exception:  # noqa: BLE001, S110  a finalizer has nobody to tell
-            pass
+        # A kit may be let go within a flush of its last request, which is told of all the same: by
+        # its thread, for a finalizer may run amid anything, and must neither wait nor call much.
+        if getattr(self, "_thread", None) is not None:  # none if an option was refused
+            _LEAVING.append(self)
 
     def start(self) -> None:
         """Start the flushing and sampling thread, once; the first request calls it."""
@@ -260,6 +257,12 @@ class Recorder:
             self._flush_writers()
         for each in asked:
             each.set()
+
+    def end(self) -> None:
+        """Tell what is left, when nobody holds this any more; in whichever thread."""
+        self._thread = None
+        self._drain_and_announce()
+        self._flush_writers()
 
     def tick(self) -> None:
         """One turn of the background thread: sample the process when due, then flush."""
@@ -564,6 +567,7 @@ def plain_status(status: object) -> int | None:
 
 
 _LIVE: "weakref.WeakSet[Recorder]" = weakref.WeakSet()
+_LEAVING: list[Recorder] = []
 _watched = False
 
 
@@ -583,8 +587,19 @@ def _watch_process() -> None:
 
 def flush_all() -> None:
     """Flush every recorder of this process that has run."""
+    _let_go()
     for recorder in list(_LIVE):
         recorder.flush()
+
+
+def _let_go() -> None:
+    """Have those that nobody holds any more tell what they have left to tell."""
+    while _LEAVING:
+        try:
+            recorder = _LEAVING.pop()
+        except IndexError:  # another thread has it
+            return
+        recorder.end()
 
 
 def _reset_all() -> None:
@@ -600,6 +615,8 @@ def _flush_until_gone(
 ) -> None:
     """The background thread; it holds no recorder while it waits, and ends with it."""
     while not stopped.is_set():
+        if _LEAVING:
+            _let_go()
         recorder = recorder_ref()
         if recorder is None:
             return
