@@ -121,7 +121,8 @@ class LineWriter:
 
     def _note_failure(self, stream: Any, lines: int, error: Exception) -> None:
         if not self._failed_lines:
-            logger.error("log lines cannot be written to %.200r", stream, exc_info=error)
+            # Without the traceback, which is ours alone and tells no more.
+            logger.error("log lines cannot be written to %.200r: %.200r", stream, error)
         self._failed_lines += lines
 
 

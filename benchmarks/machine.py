@@ -5,8 +5,9 @@ import os
 import platform
 import sys
 import sysconfig
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ __all__ = ["machine"]
 _PACKAGES = ("asgi-errorkit", "asgiref", "orjson", "psutil", "starlette")
 
 
-def machine(command: list[str]) -> dict[str, Any]:
-    """The machine, the interpreter, the versions of what took part, and the command."""
+def machine(command: list[str], *, packages: Iterable[str] = ()) -> dict[str, Any]:
+    """The machine, the interpreter, the versions of what took part, and the command.
+
+    ``packages`` are those that took part if they are installed.
+    """
     return {
         "taken_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command,
@@ -35,8 +39,16 @@ def machine(command: list[str]) -> dict[str, Any]:
             "flags": list(sys.flags),
             "gc_thresholds": gc.get_threshold(),
         },
-        "versions": {name: version(name) for name in _PACKAGES},
+        "versions": {name: version(name) for name in _PACKAGES} | dict(_installed(packages)),
     }
+
+
+def _installed(packages: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for name in packages:
+        try:
+            yield name, version(name)
+        except PackageNotFoundError:
+            continue
 
 
 def _processor() -> str:

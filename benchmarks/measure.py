@@ -3,9 +3,10 @@
 import asyncio
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -14,7 +15,7 @@ from asgi_errorkit.types import ASGIApp
 from benchmarks.scenarios import Scenario, send
 from benchmarks.subjects import GUIDE, SUBJECTS, Subject
 
-__all__ = ["Series", "background_cpu_us_per_second", "measure"]
+__all__ = ["Series", "background_cpu_us_per_second", "measure", "rotated", "serve", "whole"]
 
 _GROUP = 31
 """Requests timed at a stretch for the hot path: even with two records each they fill no batch."""
@@ -33,6 +34,14 @@ class Series:
     requests: int = 0
     collections: list[int] = field(default_factory=lambda: [0, 0, 0])
 
+    def add(self, taken: tuple[float, float, list[int]], *, requests: int) -> None:
+        """Note what ``whole`` has measured in a turn."""
+        wall_us, cpu_us, collections = taken
+        self.wall_us.append(wall_us)
+        self.cpu_us.append(cpu_us)
+        self.requests += requests
+        self.collections = [a + b for a, b in zip(self.collections, collections, strict=True)]
+
 
 async def measure(
     scenario: Scenario, *, rounds: int, requests: int, folder: Path
@@ -43,7 +52,7 @@ async def measure(
     with _logs(folder) as logs:
         subjects = {name: make(scenario.app, logs[name]) for name, make in SUBJECTS.items()}
         for turn in range(rounds):
-            for name in _rotated(list(subjects), turn):
+            for name in rotated(list(subjects), turn):
                 share = _GUIDE_SHARE if name == GUIDE and scenario.seen_by_guide else 1.0
                 count = max(1, round(number * share))
                 await _block(subjects[name], scenario, count, series[name])
@@ -76,7 +85,7 @@ def _check(name: str, subject: Subject) -> None:
         )
 
 
-def _rotated(names: list[str], turn: int) -> list[str]:
+def rotated(names: list[str], turn: int) -> list[str]:
     """Another one comes first each turn, and every other turn runs backwards."""
     start = turn % len(names)
     order = names[start:] + names[:start]
@@ -85,23 +94,21 @@ def _rotated(names: list[str], turn: int) -> list[str]:
 
 async def _block(subject: Subject, scenario: Scenario, count: int, series: Series) -> None:
     """One subject's turn in one round: the whole cost, then the hot path alone."""
-    await _serve(subject.app, scenario, min(count, BATCH))
+    await serve(subject.app, scenario, min(count, BATCH))
     _flush(subject)
     # The background thread has just been started: its first turn must not fall into the window.
     await asyncio.sleep(_SETTLING_SECONDS)
-    await _serve(subject.app, scenario, min(count, 8))
+    await serve(subject.app, scenario, min(count, 8))
     _flush(subject)
-    wall_us, cpu_us, collections = await _whole(subject, scenario, count)
-    series.wall_us.append(wall_us)
-    series.cpu_us.append(cpu_us)
-    series.requests += count
-    series.collections = [a + b for a, b in zip(series.collections, collections, strict=True)]
+    series.add(
+        await whole(subject.app, scenario, count, flush=partial(_flush, subject)), requests=count
+    )
     series.hot_us.append(await _hot(subject, scenario, max(1, count // 4)))
     if subject.recorder is not None:
         subject.recorder.close()  # an idle one must not wake up during another's turn
 
 
-async def _serve(app: ASGIApp, scenario: Scenario, count: int) -> None:
+async def serve(app: ASGIApp, scenario: Scenario, count: int) -> None:
     """The loop that is the bare app's cost too. One task serves all, so that a task's making
     (4 us) does not drown what is measured."""
     exchange = scenario.exchange
@@ -113,16 +120,16 @@ async def _serve(app: ASGIApp, scenario: Scenario, count: int) -> None:
             pass
 
 
-async def _whole(
-    subject: Subject, scenario: Scenario, count: int
+async def whole(
+    app: ASGIApp, scenario: Scenario, count: int, *, flush: Callable[[], None]
 ) -> tuple[float, float, list[int]]:
     """Wall time of the requests, and CPU time of all threads until the last line is in the file."""
     collected = _collections()
     cpu = time.process_time()
     wall = time.perf_counter()
-    await _serve(subject.app, scenario, count)
+    await serve(app, scenario, count)
     wall = time.perf_counter() - wall
-    _flush(subject)
+    flush()
     cpu = time.process_time() - cpu
     units = count * scenario.units / 1e6
     collections = [after - before for after, before in zip(_collections(), collected, strict=True)]
@@ -149,14 +156,14 @@ async def _make_room(app: ASGIApp, recorder: Recorder, scenario: Scenario, reque
     """
     produced, each = recorder.counts()["produced"], 0
     while produced % BATCH + max(each, 1) * requests >= BATCH:
-        await _serve(app, scenario, 1)
+        await serve(app, scenario, 1)
         before, produced = produced, recorder.counts()["produced"]
         each = produced - before
 
 
 async def _timed(app: ASGIApp, scenario: Scenario, count: int) -> float:
     began = time.perf_counter()
-    await _serve(app, scenario, count)
+    await serve(app, scenario, count)
     return time.perf_counter() - began
 
 
@@ -175,7 +182,7 @@ async def background_cpu_us_per_second(
     """CPU time that the background thread takes each second while no request comes."""
     with _logs(folder) as logs:
         subject = SUBJECTS[name](scenario.app, logs[name])
-        await _serve(subject.app, scenario, 1)
+        await serve(subject.app, scenario, 1)
         await asyncio.sleep(0.3)
         used = [await _slept(seconds)]
         if subject.recorder is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from asgi_errorkit.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["SCENARIOS", "Scenario", "send"]
+__all__ = ["SCENARIOS", "Scenario", "deep", "send"]
 
 _HOST = [(b"host", b"example.org")]
 _BROWSER = [
@@ -45,6 +45,7 @@ class Scenario:
     units: int = 1
     share: float = 1.0
     seen_by_guide: bool = True
+    raises: bool = False
 
 
 async def send(message: Message) -> None:
@@ -81,12 +82,13 @@ async def _streaming(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def _failing(scope: Scope, receive: Receive, send: Send) -> None:
-    _deep(18)
+    deep(18)
 
 
-def _deep(frames: int) -> None:
+def deep(frames: int) -> None:
+    """Fail this many calls further down."""
     if frames:
-        return _deep(frames - 1)
+        return deep(frames - 1)
     raise RuntimeError("the twentieth frame gives up")
 
 
@@ -189,6 +191,7 @@ SCENARIOS = (
         app=_failing,
         exchange=_http(_HOST),
         share=0.1,
+        raises=True,
     ),
     Scenario(
         name="websocket session of 1 echo",

@@ -17,9 +17,11 @@ from asgi_errorkit.stack import MiddlewareStack
 from asgi_errorkit.types import ASGIApp, Receive, Scope, Send
 from benchmarks.guide_design import ErrorTracker, guide_design
 
-__all__ = ["BARE", "FULL", "GUIDE", "SUBJECTS", "Subject"]
+__all__ = ["BARE", "FULL", "GUIDE", "NO_OP", "ONE_LINE", "SUBJECTS", "Subject"]
 
 BARE = "bare app"
+NO_OP = "no-op wrapper"
+ONE_LINE = "ErrorKit: everything, completion"
 FULL = "ErrorKit: everything, start + completion"
 GUIDE = "the guide's design"
 
@@ -95,13 +97,13 @@ def _guide(app: ASGIApp, log: IO[bytes]) -> Subject:
 
 SUBJECTS: dict[str, Callable[[ASGIApp, IO[bytes]], Subject]] = {
     BARE: lambda app, log: Subject(app),
-    "no-op wrapper": lambda app, log: Subject(_NoOp(app)),
+    NO_OP: lambda app, log: Subject(_NoOp(app)),
     "one frame: id and header": _frame,
     "error handling alone": _errors,
     "performance alone": _performance,
     "logging alone, completion": _completion,
     "logging alone, start + completion": _both,
-    "ErrorKit: everything, completion": _kit(events=_ENDS),
+    ONE_LINE: _kit(events=_ENDS),
     FULL: _kit(),
     "the three nested by hand": _nested,
     GUIDE: _guide,

@@ -1,0 +1,112 @@
+"""How fast the drain takes records, and how long one call of it lasts: CPU times of its own thread."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from contextvars import copy_context
+from functools import partial
+from statistics import median
+from typing import IO, Any
+
+from asgi_errorkit.logs import EVENTS
+from asgi_errorkit.middleware.error_handling import ErrorHandlingMiddleware
+from asgi_errorkit.middleware.performance_monitoring import PerformanceMonitoringMiddleware
+from asgi_errorkit.recorder import Recorder
+from asgi_errorkit.testing import http_scope
+from asgi_errorkit.tracker import ErrorTracker
+from asgi_errorkit.types import ASGIApp, Receive, Scope, Send
+from benchmarks.kits import ENDS, answer, finish, kit, park, receive, send, serve
+from benchmarks.tables import print_table
+
+__all__ = ["LISTENING", "announced", "drained", "print_drained"]
+
+
+def _without_lines(log: IO[bytes], recorder: Recorder) -> tuple[ASGIApp, Callable[[], None]]:
+    measured = PerformanceMonitoringMiddleware(answer, recorder=recorder)
+    tracker = ErrorTracker(recorder=recorder)
+    return ErrorHandlingMiddleware(
+        measured, error_tracker=tracker, log_errors=False
+    ), recorder.flush
+
+
+def _with_one(log: IO[bytes], recorder: Recorder) -> tuple[ASGIApp, Callable[[], None]]:
+    wrapped = kit(answer, log, recorder=recorder, events=ENDS)
+    return wrapped, wrapped.flush
+
+
+def _with_two(log: IO[bytes], recorder: Recorder) -> tuple[ASGIApp, Callable[[], None]]:
+    wrapped = kit(answer, log, recorder=recorder, events=EVENTS)
+    return wrapped, wrapped.flush
+
+
+LISTENING = {
+    "tracker and metrics": _without_lines,
+    "tracker, metrics and one line": _with_one,
+    "tracker, metrics and two lines": _with_two,
+}
+
+
+def drained(name: str, waiting: int, times: int) -> dict[str, float]:
+    """How fast records of requests are drained, so many at a time; the writing counts too."""
+    recorder = Recorder(flush_seconds=None)
+    with tempfile.TemporaryFile() as log:
+        app, flush = LISTENING[name](log, recorder)
+        serve(app)
+        drains, flushes = [], 0.0
+        for number in range(times):
+            # While somebody reads, nobody drains: the records wait.
+            recorder.read(partial(_fill, app, waiting))
+            drains.append(_cpu(recorder.drain))
+            if number % 8 == 7 or number == times - 1:
+                flushes += _cpu(flush)
+        counts = recorder.counts()
+        if counts["taken"] != waiting * times + 1 or counts["sink_errors"]:
+            raise RuntimeError(f"not every record was drained, so this says nothing: {counts}")
+    typical = median(drains) + flushes / times
+    return {
+        "records_per_second": waiting / typical,
+        "median_ms": median(drains) * 1e3,
+        "longest_ms": max(drains) * 1e3,
+    }
+
+
+def _fill(app: ASGIApp, requests: int) -> None:
+    for number in range(requests):
+        serve(app, f"/items/{number % 10}")
+
+
+def announced(number: int) -> float:
+    """Milliseconds of the flush that logs the start of every request in flight."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await park()
+        await answer(scope, receive, send)
+
+    with tempfile.TemporaryFile() as log:
+        wrapped = kit(app, log, recorder=Recorder(flush_seconds=None), events=EVENTS)
+        parked = []
+        for _ in range(number):
+            request: Any = wrapped(http_scope(), receive, send)
+            context = copy_context()
+            context.run(request.send, None)
+            parked.append((context, request))
+        took = _cpu(wrapped.flush)
+        for context, request in parked:
+            context.run(finish, request)
+        wrapped.flush()
+    return took * 1e3
+
+
+def _cpu(work: Callable[[], object]) -> float:
+    began = time.thread_time()
+    work()
+    return time.thread_time() - began
+
+
+def print_drained(drained: dict[str, Any]) -> None:
+    rows = [["drain", "records/s", "median ms", "longest ms"]]
+    for name, each in drained.items():
+        speed, middle, longest = each.values()
+        rows.append([name, f"{speed:,.0f}", f"{middle:.3f}", f"{longest:.3f}"])
+    print_table(rows)
+    print()
