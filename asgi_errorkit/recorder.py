@@ -118,6 +118,7 @@ class Recorder:
         self.running = False
         self.begun: set[int] = set()  # the numbers of the choices that have had a request since
         self._capacity = ring_capacity
+        self.quarter = ring_capacity // 4 - 1  # of a ring may fill with what only begins
         self._flush_seconds = flush_seconds
         self._sample_seconds = sample_seconds
         self._sampled_at = float("-inf")
@@ -482,7 +483,7 @@ def _opener(recorder: Recorder) -> Callable[[State], None]:
     A closure, as those that follow: each look at an attribute of the recorder would cost 10 ns. It
     does not keep the recorder alive, which lasts as long as somebody else uses it.
     """
-    local, recorder_ref = recorder.local, weakref.ref(recorder)
+    local, quarter, recorder_ref = recorder.local, recorder.quarter, weakref.ref(recorder)
 
     def open_(state: State) -> None:
         try:
@@ -491,6 +492,8 @@ def _opener(recorder: Recorder) -> Callable[[State], None]:
             claim, slots, mask = _owner(recorder_ref).take_seat()
         stamp = state[STAMP] = claim()
         slots[stamp & mask] = state
+        if stamp & quarter == quarter:
+            _owner(recorder_ref).drain_inline()
 
     return open_
 
@@ -568,6 +571,7 @@ def plain_status(status: object) -> int | None:
 
 _LIVE: "weakref.WeakSet[Recorder]" = weakref.WeakSet()
 _LEAVING: list[Recorder] = []
+_FINALIZED_SECONDS = 0.05
 _watched = False
 
 
@@ -619,6 +623,8 @@ def _flush_until_gone(
             _let_go()
         recorder = recorder_ref()
         if recorder is None:
+            time.sleep(_FINALIZED_SECONDS)  # its finalizer comes after its reference has gone
+            _let_go()
             return
         recorder.tick()
         del recorder

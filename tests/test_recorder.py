@@ -291,6 +291,23 @@ def test_threads_that_end_while_another_drains_are_told_of_once_each() -> None:
     assert (counts["produced"], counts["taken"], recorder.in_flight()) == (6000, 6000, 0)
 
 
+@pytest.mark.parametrize("number", [5_000, 20_000])
+def test_of_any_number_that_begin_before_one_ends_none_is_lost(number: int) -> None:
+    """More than the ring holds: what only begins drains too."""
+    recorder, kept = recorder_of(), Kept()
+    recorder.add_sink(kept)
+    states = [begin(http_scope(), {}, str(n), recorder.clock, 0.0) for n in range(number)]
+    for state in states:
+        recorder.open(state)
+    recorder.drain()
+    assert recorder.in_flight() == number
+    for state in states:
+        recorder.finish(state)
+    recorder.drain()
+    assert len(set(kept.ids)) == len(kept.ids) == number
+    assert recorder.counts()["produced"] == recorder.counts()["taken"] == number
+
+
 class Ending(list[Any]):
     """An exchange that ends in the very moment in which the drain marks it as going on."""
 
