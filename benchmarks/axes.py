@@ -7,7 +7,7 @@ from typing import Any
 
 from asgi_errorkit.testing import HandClock
 from asgi_errorkit.types import ASGIApp, Receive, Scope, Send
-from benchmarks.kits import answer, failures, park
+from benchmarks.kits import answer, failures, linger
 
 __all__ = ["AXES", "Axis", "Load"]
 
@@ -90,12 +90,7 @@ def _kept_groups(size: int) -> Load:
 
 
 def _in_flight(size: int) -> Load:
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] == "/parked":
-            await park()
-        await answer(scope, receive, send)
-
-    return Load(app=app, parked=size)
+    return Load(app=linger, parked=size)
 
 
 def _headers(size: int) -> Load:

@@ -3,7 +3,6 @@
 import tempfile
 import time
 from collections.abc import Callable
-from contextvars import copy_context
 from functools import partial
 from statistics import median
 from typing import IO, Any
@@ -12,10 +11,9 @@ from asgi_errorkit.logs import EVENTS
 from asgi_errorkit.middleware.error_handling import ErrorHandlingMiddleware
 from asgi_errorkit.middleware.performance_monitoring import PerformanceMonitoringMiddleware
 from asgi_errorkit.recorder import Recorder
-from asgi_errorkit.testing import http_scope
 from asgi_errorkit.tracker import ErrorTracker
-from asgi_errorkit.types import ASGIApp, Receive, Scope, Send
-from benchmarks.kits import ENDS, answer, finish, kit, park, receive, send, serve
+from asgi_errorkit.types import ASGIApp
+from benchmarks.kits import ENDS, answer, begin, kit, linger, serve, whole
 from benchmarks.tables import print_table
 
 __all__ = ["LISTENING", "announced", "drained", "print_drained"]
@@ -77,23 +75,15 @@ def _fill(app: ASGIApp, requests: int) -> None:
 
 def announced(number: int) -> float:
     """Milliseconds of the flush that logs the start of every request in flight."""
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await park()
-        await answer(scope, receive, send)
-
+    recorder = Recorder(flush_seconds=None)
     with tempfile.TemporaryFile() as log:
-        wrapped = kit(app, log, recorder=Recorder(flush_seconds=None), events=EVENTS)
-        parked = []
-        for _ in range(number):
-            request: Any = wrapped(http_scope(), receive, send)
-            context = copy_context()
-            context.run(request.send, None)
-            parked.append((context, request))
+        wrapped = kit(linger, log, recorder=recorder, events=EVENTS)
+        ends = begin(wrapped, number, drain=recorder.drain)
         took = _cpu(wrapped.flush)
-        for context, request in parked:
-            context.run(finish, request)
+        for end in ends:
+            end()
         wrapped.flush()
+        whole(wrapped)
     return took * 1e3
 
 

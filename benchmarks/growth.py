@@ -13,8 +13,6 @@ import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable, Sequence
-from contextvars import copy_context
-from functools import partial
 from itertools import pairwise
 from math import log10
 from pathlib import Path
@@ -23,11 +21,10 @@ from typing import IO, Any
 
 from asgi_errorkit.recorder import Recorder
 from asgi_errorkit.stack import ErrorKit
-from asgi_errorkit.testing import http_scope
 from asgi_errorkit.types import ASGIApp
 from benchmarks.axes import AXES, Axis, Load
 from benchmarks.figures import spread
-from benchmarks.kits import ENDS, finish, kit, receive, send, serve, whole
+from benchmarks.kits import ENDS, begin, kit, serve, whole
 from benchmarks.machine import machine
 from benchmarks.tables import print_table
 
@@ -43,7 +40,7 @@ _FIGURES = {
     "read_ms": "read 60 min, ms",
 }
 _BETWEEN_FLUSHES = 2048
-_TRIES = 5
+_TRIES = 15
 
 
 class _Subject:
@@ -86,12 +83,9 @@ class _Subject:
             self._log.truncate()
 
     def park(self) -> None:
-        """Begin the requests that stay in flight, each in a context of its own, as a task has."""
-        for _ in range(self._load.parked):
-            context = copy_context()
-            request: Any = self.app(http_scope(path="/parked"), receive, send)
-            context.run(request.send, None)
-            self._parked.append(partial(context.run, finish, request))
+        """Begin the requests that stay in flight."""
+        drain = None if self.recorder is None else self.recorder.drain
+        self._parked = begin(self.app, self._load.parked, drain=drain)
 
     def end(self) -> None:
         for go_on in self._parked:
@@ -119,8 +113,8 @@ def measured(axis: Axis, size: int, rounds: int, requests: int) -> dict[str, Any
         for each in (pair, first):
             each.begin(requests)
         rows = [(pair.added(requests), first.added(requests)) for _ in range(rounds)]
-        flushes = _least(pair.wrapped.flush), _least(first.wrapped.flush)
-        reads = _least(pair.wrapped.read), _least(first.wrapped.read)
+        flushes = _least(pair.wrapped.flush, first.wrapped.flush)
+        reads = _least(pair.wrapped.read, first.wrapped.read)
         for each in (pair, first):
             each.end()
     return {
@@ -174,14 +168,15 @@ def _cpu(subject: _Subject, requests: int) -> float:
     return took
 
 
-def _least(work: Callable[[], None]) -> float:
-    """The CPU seconds of the best of some tries, after a first that does what was left to do."""
-    tries = []
+def _least(*works: Callable[[], None]) -> list[float]:
+    """The CPU seconds of the best try of each, in turns, after a first that does what was left."""
+    tries: list[list[float]] = [[] for _ in works]
     for _ in range(_TRIES + 1):
-        began = time.process_time()
-        work()
-        tries.append(time.process_time() - began)
-    return min(tries[1:])
+        for work, taken in zip(works, tries, strict=True):
+            began = time.process_time()
+            work()
+            taken.append(time.process_time() - began)
+    return [min(taken[1:]) for taken in tries]
 
 
 def _held(load: Load, log: IO[bytes] | None) -> int:

@@ -2,12 +2,14 @@
 
 import linecache
 from collections.abc import Callable, Generator
+from contextvars import copy_context
+from functools import partial
 from typing import IO, Any
 
 from asgi_errorkit.middleware.error_handling import ErrorHandlingMiddleware
 from asgi_errorkit.middleware.performance_monitoring import PerformanceMonitoringMiddleware
 from asgi_errorkit.middleware.structured_logging import StructuredLoggingMiddleware
-from asgi_errorkit.recorder import Recorder
+from asgi_errorkit.recorder import BATCH, Recorder
 from asgi_errorkit.stack import ErrorKit, MiddlewareStack
 from asgi_errorkit.testing import http_scope
 from asgi_errorkit.tracker import ErrorTracker
@@ -16,10 +18,11 @@ from asgi_errorkit.types import ASGIApp, Message, Receive, Scope, Send
 __all__ = [
     "ENDS",
     "answer",
+    "begin",
     "failures",
     "finish",
     "kit",
-    "park",
+    "linger",
     "receive",
     "send",
     "serve",
@@ -31,6 +34,8 @@ ENDS = ("request_complete", "request_error", "websocket_close")
 
 _NEVER = 1e12
 """A threshold that is not reached: a busy machine's warnings would count as the kit's own cost."""
+
+_PARKED = "/parked"
 
 _SOURCE = """\
 def fail_{number}(deeper):
@@ -107,13 +112,35 @@ def failures(number: int) -> list[Callable[[int], None]]:
 
 
 class _Parking:
+    """Awaited, it leaves the request in flight until somebody goes on with it."""
+
     def __await__(self) -> Generator[None, None, None]:
         yield
 
 
-def park() -> _Parking:
-    """Awaited, it leaves the request in flight until somebody goes on with it."""
-    return _Parking()
+async def linger(scope: Scope, receive: Receive, send: Send) -> None:
+    """The least app, but for what `begin` asks of it: that stays in flight."""
+    if scope["path"] == _PARKED:
+        await _Parking()
+    await answer(scope, receive, send)
+
+
+def begin(
+    app: ASGIApp, number: int, *, drain: Callable[[], object] | None = None
+) -> list[Callable[[], None]]:
+    """Have so many requests begin that stay in flight; each is ended by a call of what is returned.
+
+    Each runs in a context of its own, as a task does. ``drain`` is called as often as batches fill.
+    """
+    ends: list[Callable[[], None]] = []
+    for _ in range(number):
+        context = copy_context()
+        request: Any = app(http_scope(path=_PARKED), receive, send)
+        context.run(request.send, None)
+        ends.append(partial(context.run, finish, request))
+        if drain is not None and len(ends) % BATCH == 0:
+            drain()
+    return ends
 
 
 def serve(app: ASGIApp, path: str = "/items/list", **scope: Any) -> None:

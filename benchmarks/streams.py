@@ -10,11 +10,12 @@ from collections.abc import Callable
 from typing import IO, Any
 
 from asgi_errorkit.logs import EVENTS
+from asgi_errorkit.recorder import Recorder
 from asgi_errorkit.stack import ErrorKit
 from asgi_errorkit.testing import http_scope
 from asgi_errorkit.types import ASGIApp, Message, Receive, Scope, Send
 from benchmarks.figures import spread
-from benchmarks.kits import ENDS, kit, send, whole
+from benchmarks.kits import ENDS, begin, kit, linger, send
 from benchmarks.tables import print_table
 
 __all__ = ["print_streams", "streams"]
@@ -87,7 +88,6 @@ async def streams(number: int, rounds: int) -> dict[str, Any]:
         )
         wrapped.flush()
         exact = _exact(number, wrapped, log) | {"in flight at once": [number, peaks[0]]}
-        whole(wrapped)
         wrapped.tracker.recorder.close()
     costs = [await _costs(number) for _ in range(rounds)]
     return {
@@ -123,7 +123,20 @@ def _exact(number: int, wrapped: ErrorKit, log: IO[bytes]) -> dict[str, list[Any
         "outcomes in lines": [outcomes, dict(Counter(line["outcome"] for line in ends))],
         "bytes": [pieces * len(_PIECE), sum(line["response_size"] for line in ends)],
         "in flight afterwards": [0, stats["in_flight"]],
+        "lost": [0, wrapped.status()["recorder"]["lost"]],
+        "counted, when all begin before a drain": [number, _begun_before_a_drain(number)],
     }
+
+
+def _begun_before_a_drain(number: int) -> int:
+    """How many of so many requests are counted, when the thread that drains comes late."""
+    with tempfile.TemporaryFile() as log:
+        wrapped = kit(linger, log, recorder=Recorder(flush_seconds=None), events=ENDS)
+        for end in begin(wrapped, number):
+            end()
+        wrapped.flush()
+        counted: int = wrapped.get_performance_stats()["total_requests"]
+    return counted
 
 
 async def _costs(number: int) -> tuple[float, float]:
