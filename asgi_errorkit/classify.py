@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 from asgi_errorkit.errors import POLICIES, ErrorInfo, ErrorSeverity, ErrorType, PublicError
 from asgi_errorkit.fingerprint import is_huge
+from asgi_errorkit.kept import Kept
 from asgi_errorkit.known_exceptions import (
     ERRNOS,
     GRPC_CODES,
@@ -154,6 +155,8 @@ class Classifier:
         if own is not None and not own.vague:
             return own
         links = tuple(_links(exc, seen))
+        if not links and not issubclass(type(exc), BaseExceptionGroup):  # as most are
+            return own or self._from_words((exc,)) or _NOTHING
         told = tuple(map(self._own, links))
         inner = _cause(told) or self._from_group((exc, *links), seen)
         if own is not None:
@@ -420,7 +423,14 @@ def _compiled_words() -> Mapping[ErrorType, tuple[tuple[str, re.Pattern[str]], .
 
 
 def _word_type(text: str) -> ErrorType | None:
+    return _word_types[text]
+
+
+def _searched(text: str) -> ErrorType | None:
     return next((error_type for error_type in WORDS if _speaks_of(error_type, text)), None)
+
+
+_word_types: Kept[str, ErrorType | None] = Kept(_searched)
 
 
 def _speaks_of(error_type: ErrorType, text: str) -> bool:

@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import orjson
 
-from asgi_errorkit.fingerprint import OUTERMOST, Frame, chain, frames, shortened, snapshot, walk
+from asgi_errorkit.fingerprint import Frame, chain, frames, shortened, snapshot
 from asgi_errorkit.redact import Redactor, safe_str
+from asgi_errorkit.tracebacks import OUTERMOST, walk
 from asgi_errorkit.types import Scope
 
 __all__ = ["page"]

@@ -15,7 +15,7 @@ from asgi_errorkit.exchange import (
     state_in,
     told_of,
 )
-from asgi_errorkit.fingerprint import is_in_app, snapshot, type_name
+from asgi_errorkit.fingerprint import is_any_of, is_in_app, snapshot, type_name
 from asgi_errorkit.holding import has_last_resort, holds, release
 from asgi_errorkit.told import remember
 from asgi_errorkit.types import Message, Send
@@ -338,7 +338,7 @@ def _is_one_disconnect(exchange: Exchange, exc: BaseException) -> bool:
 
 def says_gone(exc: BaseException) -> bool:
     """Whether it is of a class that frameworks and servers raise when the client has gone."""
-    return any(type_name(cls) in _DISCONNECTS for cls in type(exc).__mro__)
+    return is_any_of(type(exc), _DISCONNECTS)
 
 
 def raised_by(exc: BaseException, send: Send | None) -> bool:

@@ -7,15 +7,17 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import cache
+from functools import cache, lru_cache
 from itertools import accumulate, pairwise
 from pathlib import Path
-from types import CodeType, TracebackType
+from types import CodeType
 from typing import Any, Final, NamedTuple
 
 import orjson
 
+from asgi_errorkit.kept import Kept
 from asgi_errorkit.redact import Redactor, safe_str
+from asgi_errorkit.tracebacks import OUTERMOST, Frames, passed
 
 __all__ = [
     "Frame",
@@ -25,28 +27,25 @@ __all__ = [
     "fingerprint",
     "format_text",
     "frames",
+    "is_any_of",
     "is_huge",
     "is_in_app",
     "shortened",
     "snapshot",
     "top_in_app",
     "type_name",
-    "walk",
 ]
 
 MAX_LINKS: Final = 8
-OUTERMOST: Final = 10
-INNERMOST: Final = 40
 MESSAGE_CHARS: Final = 2048
 SAMPLE_BYTES: Final = 64 * 1024
 TEXT_CHARS: Final = 64 * 1024
 
-# An exception object that is raised again and again (a module's constant, say) grows its traceback
-# with each raise; nobody reads beyond this.
-_MAX_WALK = 5000
 _MAX_PLACES = 4096
+_MAX_SHOWN = 2048
 _MAX_GROUPS = 1024
 _MAX_NAME_CHARS = 256
+_MAX_LAST_CHARS = _MAX_NAME_CHARS + 2 + MESSAGE_CHARS
 _MAX_SOURCE_CHARS = 200
 _MAX_HALF_WORD = 300  # one as long is redacted as a whole, should it look like a secret
 _MAX_ITEMS = 10_000
@@ -54,8 +53,6 @@ _SIZED = (list, tuple, dict, set, frozenset, bytes, bytearray)
 _MAX_SOURCE_FILE_BYTES = 4 * 1024 * 1024
 
 # The interpreter's own slots: a class may define properties of these names that raise.
-_traceback: Callable[[BaseException], TracebackType | None]
-_traceback = vars(BaseException)["__traceback__"].__get__
 _cause: Callable[[BaseException], BaseException | None]
 _cause = vars(BaseException)["__cause__"].__get__
 _context: Callable[[BaseException], BaseException | None]
@@ -66,6 +63,7 @@ _members: Callable[[BaseException], tuple[BaseException, ...]]
 _members = vars(BaseExceptionGroup)["exceptions"].__get__
 _args: Callable[[BaseException], tuple[Any, ...]] = vars(BaseException)["args"].__get__
 _qualname: Callable[[type], str] = vars(type)["__qualname__"].__get__
+_mro: Callable[[type], tuple[type, ...]] = vars(type)["__mro__"].__get__
 _module: Callable[[type], Any] = vars(type)["__module__"].__get__
 
 
@@ -83,7 +81,7 @@ class Snapshot:
         self,
         type_name: str,
         message: str,
-        frames: tuple[tuple[CodeType, int], ...],
+        frames: Frames,
         *,
         gap: int = 0,
         relation: str = "",
@@ -149,30 +147,9 @@ def _origins(exc: BaseException) -> list[tuple[BaseException, str]]:
     return origins
 
 
-def walk(exc: BaseException) -> tuple[list[TracebackType], int]:
-    """The outermost ten and the innermost forty entries of a traceback, and how many lay between."""
-    entries = []
-    entry = _traceback(exc)
-    for _ in range(_MAX_WALK):
-        if entry is None:
-            break
-        entries.append(entry)
-        entry = entry.tb_next
-    gap = len(entries) - OUTERMOST - INNERMOST
-    if gap <= 0:
-        return entries, 0
-    return entries[:OUTERMOST] + entries[-INNERMOST:], gap
-
-
 def _link(exc: BaseException, relation: str) -> Snapshot:
-    entries, gap = walk(exc)
-    return Snapshot(
-        type_name(type(exc)),
-        _message(exc),
-        tuple([(entry.tb_frame.f_code, entry.tb_lineno) for entry in entries]),
-        gap=gap,
-        relation=relation,
-    )
+    frames, gap = passed(exc)
+    return Snapshot(type_name(type(exc)), _message(exc), frames, gap=gap, relation=relation)
 
 
 def _message(exc: BaseException) -> str:
@@ -210,6 +187,19 @@ def type_name(cls: type) -> str:
     return name if is_fine else safe_str(name, _MAX_NAME_CHARS)
 
 
+def is_any_of(cls: type, names: frozenset[str]) -> bool:
+    """Whether a class, or one that it is derived from, bears one of these names."""
+    # The hash of a class with a metaclass of its own may raise.
+    return not names.isdisjoint(_names_of(cls) if type(cls) is type else _names(cls))
+
+
+def _names(cls: type) -> list[str]:
+    return [type_name(each) for each in _mro(cls)]
+
+
+_names_of = lru_cache(maxsize=256)(_names)
+
+
 class _Place(NamedTuple):
     """Where a code object lives; it is held here so that its id stays its own."""
 
@@ -221,6 +211,7 @@ class _Place(NamedTuple):
 
 
 _places: dict[int, _Place] = {}
+_shown: dict[tuple[int, int | None, int], tuple[CodeType, Frame]] = {}  # the code has that id
 _groups: dict[tuple[Any, ...], tuple[str, list[Any]]] = {}
 
 
@@ -232,14 +223,12 @@ def fingerprint(snapshot: Snapshot) -> str:
     came from. The message has no part in it, because messages hold ids.
     """
     links = list(snapshot.links())
-    identity = tuple(
-        [(link.type_name, link.relation, *[id(code) for code, _ in link.frames]) for link in links]
-    )
+    identity = tuple([(link.type_name, link.relation, id(link.frames)) for link in links])
     known = _groups.get(identity)
     if known is None:
         if len(_groups) >= _MAX_GROUPS:
             _groups.clear()
-        # The code objects are kept with their ids, so that no later object can bear the same.
+        # The frames are kept with their ids, so that no later object can bear the same.
         known = _groups[identity] = (_digest(snapshot), [link.frames for link in links])
     return known[0]
 
@@ -251,11 +240,16 @@ def group_id(
 
     The origin is the fingerprint; of an error without an exception, its status and route.
     """
+    return _ids[error_type, fingerprint(snapshot) if snapshot else f"{status}\0{label}"]
+
+
+def _id(key: tuple[str, str]) -> str:
     from hashlib import blake2b  # noqa: PLC0415  loads OpenSSL, 4 ms that only an error pays for
 
-    origin = fingerprint(snapshot) if snapshot else f"{status}\0{label}"
-    key = f"{error_type}\0{origin}".encode("utf-8", "replace")
-    return blake2b(key, digest_size=8).hexdigest()
+    return blake2b("\0".join(key).encode("utf-8", "replace"), digest_size=8).hexdigest()
+
+
+_ids: Kept[tuple[str, str], str] = Kept(_id)
 
 
 def _digest(snapshot: Snapshot) -> str:
@@ -379,11 +373,17 @@ def top_in_app(snapshot: Snapshot) -> Frame | None:
 
 
 def _frame(code: CodeType, line: int | None, source_lines: int) -> Frame:
-    place = _place(code)
-    number = line or 0  # generated code has frames without a line
-    return Frame(
-        place.file, number, place.function, place.in_app, _source(code, number, source_lines)
-    )
+    key = (id(code), line, source_lines)
+    known = _shown.get(key)
+    if known is None:
+        place = _place(code)
+        number = line or 0  # generated code has frames without a line
+        source = _source(code, number, source_lines)
+        if len(_shown) >= _MAX_SHOWN:
+            _shown.clear()
+        frame = Frame(place.file, number, place.function, place.in_app, source)
+        known = _shown[key] = (code, frame)
+    return known[1]
 
 
 def _source(code: CodeType, line: int, around: int) -> tuple[tuple[int, str], ...]:
@@ -411,15 +411,17 @@ def _is_unreadable(file: Path) -> bool:
     return not file.is_file() or file.stat().st_size > _MAX_SOURCE_FILE_BYTES
 
 
-def format_text(snapshot: Snapshot, *, limit_chars: int = TEXT_CHARS) -> str:
-    """The traceback as Python would print it, oldest cause first.
+def format_text(
+    snapshot: Snapshot, redactor: Redactor | None = None, *, limit_chars: int = TEXT_CHARS
+) -> str:
+    """The traceback as Python would print it, oldest cause first, without its secrets.
 
-    What is longer than ``limit_chars`` loses lines in its middle, never its last. Not redacted:
-    pass the text through a Redactor before it leaves the process.
+    What is longer than ``limit_chars`` loses lines in its middle, never its last. Without a
+    ``redactor`` the text must not leave the process as it is.
     """
     lines: list[str] = []
     for link in reversed(list(snapshot.links())):
-        lines += [*_text_of(link), _CONNECTORS[link.relation]]
+        lines += [*_text_of(link, redactor), _CONNECTORS[link.relation]]
     *lines, last, _ = lines
     if sum(len(line) + 1 for line in lines) + len(last) > limit_chars:
         room = limit_chars - len(_LEFT_OUT) - len(last) - 2
@@ -446,15 +448,19 @@ _CONNECTORS = {
 }
 
 
-def _text_of(link: Snapshot) -> Iterator[str]:
+def _text_of(link: Snapshot, redactor: Redactor | None) -> Iterator[str]:
+    """Frame by frame: those of the framework are in every traceback, and are redacted once."""
     if link.frames:
         yield "Traceback (most recent call last):"
     for number, frame in enumerate(frames(link, source_lines=0)):
         if link.gap and number == OUTERMOST:
             yield f"  ... {link.gap} frames left out ..."
-        yield f'  File "{frame.file}", line {frame.line}, in {frame.function}'
-        yield from (f"    {text.strip()}" for _, text in frame.source)
-    yield f"{link.type_name}: {link.message}" if link.message else link.type_name
+        text = f'  File "{frame.file}", line {frame.line}, in {frame.function}'
+        for _, source in frame.source:
+            text += f"\n    {source.strip()}"
+        yield redactor.known_text(text) if redactor else text
+    last = f"{link.type_name}: {link.message}" if link.message else link.type_name
+    yield redactor.text(last, _MAX_LAST_CHARS) if redactor else last
 
 
 def as_json(snapshot: Snapshot, redactor: Redactor) -> dict[str, Any]:
@@ -480,7 +486,7 @@ def _link_as_json(link: Snapshot, redactor: Redactor) -> dict[str, Any]:
 
 
 def _frame_as_json(frame: Frame, redactor: Redactor) -> dict[str, Any]:
-    source = [[number, redactor.text(text)] for number, text in frame.source]
+    source = [[number, redactor.known_text(text)] for number, text in frame.source]
     return {**frame._asdict(), "source": source}
 
 

@@ -9,11 +9,14 @@ from collections.abc import Awaitable, Mapping
 
 from asgi_errorkit.choices import Answers
 from asgi_errorkit.exchange import Exchange
-from asgi_errorkit.fingerprint import type_name
+from asgi_errorkit.fingerprint import is_any_of
 from asgi_errorkit.response import FILE_BODIES, body, start, watch_file
 from asgi_errorkit.types import Message, Scope, Send
 
 __all__ = ["after_held", "has_last_resort", "holds", "let_go", "nothing", "release"]
+
+
+_STARLETTE = frozenset(("starlette.applications.Starlette",))
 
 
 async def nothing() -> None:
@@ -44,7 +47,7 @@ def holds(exchange: Exchange, answers: Answers, message: Message) -> bool:
 def has_last_resort(scope: Scope) -> bool:
     """Whether a Starlette or FastAPI application has a handler of its own for any exception."""
     app = scope.get("app")
-    if all(type_name(cls) != "starlette.applications.Starlette" for cls in type(app).__mro__):
+    if app is None or not is_any_of(type(app), _STARLETTE):
         return False
     handlers = getattr(app, "exception_handlers", None)
     return isinstance(handlers, Mapping) and (500 in handlers or Exception in handlers)

@@ -40,7 +40,7 @@ def enter(exchange: Exchange, choices: Choices) -> None:
     state = exchange.state
     if recorder is not state[OPENER].recorder and recorder not in exchange.joined:
         exchange.joined += (recorder,)
-        recorder.guests[id(state)] = state
+        recorder.guests[id(state)] = recorder.unannounced[id(state)] = state
 
 
 def _watching_for(inner: Choices, outer: Choices) -> Choices:

@@ -252,8 +252,8 @@ class Lines:
             return
         more["error"], more["error_type"] = self._named(snapshot)
         if self._is_traceback_due(group, record[ENDED]):
-            text = format_text(snapshot, limit_chars=8 * _TEXT_LIMIT)
-            more["traceback"] = self._redactor.text(text, 10 * _TEXT_LIMIT)
+            limit = 8 * _TEXT_LIMIT
+            more["traceback"] = format_text(snapshot, self._redactor, limit_chars=limit)
 
     def _named(self, snapshot: Snapshot) -> tuple[str, str]:
         """What was raised: its message and the name of its class."""

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from html import escape
 from http import HTTPStatus
 from itertools import islice
@@ -15,7 +16,7 @@ from urllib.parse import quote
 
 import orjson
 
-from asgi_errorkit.errors import POLICIES, ErrorInfo, ErrorType, PublicError
+from asgi_errorkit.errors import POLICIES, ErrorInfo, ErrorSeverity, ErrorType, PublicError
 from asgi_errorkit.fingerprint import format_text, snapshot
 from asgi_errorkit.options import is_header
 from asgi_errorkit.redact import MAX_VALUES, Redactor, safe_str
@@ -189,22 +190,43 @@ def _title(status_code: int) -> str:
         return "Client Error" if status_code < 500 else "Server Error"
 
 
+class _Usual(NamedTuple):
+    """What all problem documents of one kind have in common."""
+
+    words: _Words
+    title: str
+    category: str
+    severity: str
+    error_type: str
+
+
+@lru_cache(maxsize=1024)
+def _usual(error_type: ErrorType, severity: ErrorSeverity, status_code: int) -> _Usual:
+    return _Usual(
+        _words(error_type, status_code),
+        _title(status_code),
+        # Whose fault it is; the kind of error stands in the context, as in the original guide.
+        "client_error" if status_code < 500 else "system_error",
+        severity.value,
+        error_type.value,
+    )
+
+
 def _problem(
     failure: Failure, told: _Told, scope: Scope, *, debug: bool, redactor: Redactor
 ) -> dict[str, Any]:
-    words = _words(failure.info.error_type, told.status_code)
-    detail = told.detail or words.sentence
+    usual = _usual(failure.info.error_type, failure.info.severity, told.status_code)
+    detail = told.detail or usual.words.sentence
     path = safe_str(scope.get("path", ""), PATH_CHARS)
     error = {
-        "type": words.name,
+        "type": usual.words.name,
         "message": detail,
-        # Whose fault it is; the kind of error stands in the context, as in the original guide.
-        "category": "client_error" if told.status_code < 500 else "system_error",
-        "severity": failure.info.severity.value,
+        "category": usual.category,
+        "severity": usual.severity,
         "status_code": told.status_code,
         "timestamp": failure.at,
         "context": {
-            "error_type": failure.info.error_type.value,
+            "error_type": usual.error_type,
             "path": path,
             "method": safe_str(scope.get("method", ""), 32),
             **_public_context(told.context, redactor),
@@ -214,7 +236,7 @@ def _problem(
         _disclose(error, failure.exc, redactor)
     return {
         "type": "about:blank",
-        "title": _title(told.status_code),
+        "title": usual.title,
         "status": told.status_code,
         "detail": detail,
         "instance": _reference(path),
@@ -227,7 +249,7 @@ def _disclose(error: dict[str, Any], exc: BaseException, redactor: Redactor) -> 
     seen = snapshot(exc)
     error["type"] = seen.type_name.rpartition(".")[2]
     error["message"] = redactor.text(seen.message)
-    error["context"]["traceback"] = redactor.text(format_text(seen), TRACEBACK_CHARS)
+    error["context"]["traceback"] = format_text(seen, redactor, limit_chars=TRACEBACK_CHARS)
 
 
 def _public_context(context: Any, redactor: Redactor) -> dict[str, Any]:

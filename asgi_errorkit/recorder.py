@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from asgi_errorkit.exchange import (
@@ -69,6 +70,12 @@ BATCH = 64
 Measured: a thread that drains costs twice as much, and holds requests up for longer."""
 
 
+AT_ONCE = 2 * BATCH
+"""Records that are drained at once where requests may be waiting for it; two lines of each take
+about a millisecond."""
+
+_NAP_SECONDS = 0.0001  # long enough for whoever waits for the interpreter to get it
+
 _MANY_SEATS = 64
 _MOST_CAPACITY = 2**20
 _DAY_SECONDS = 86_400
@@ -109,6 +116,7 @@ class Recorder:
         self.sampler = ProcessSampler()
         self.amid: dict[int, State] = {}  # what was taken from a ring while it ran; the drain's
         self.guests: dict[int, State] = {}  # what a frame of another recorder has opened
+        self.unannounced: dict[int, State] = {}  # those of both whose beginning no log has told yet
         self._doubtful: list[State] = []
         self._came_again = 0  # what was in a ring twice, because it ran when it was taken first
         self.sinks: list[Sink] = []
@@ -228,12 +236,18 @@ class Recorder:
             if self._draining:
                 return True
             self._drain()
-            self._draining = True
-            try:
-                self._announce()
-            finally:
-                self._draining = False
+            while self._announce():
+                pass
             return False
+
+    def _drain_in_pieces(self) -> None:
+        """As the thread does it: requests must not wait for long, neither for the lock nor to run."""
+        for _ in range(4 * self._capacity // AT_ONCE):  # with none of them is it behind for long
+            with self._drain_lock:
+                is_more = self._drain(AT_ONCE) or self._announce()
+            if not is_more:
+                return
+            time.sleep(_NAP_SECONDS)
 
     def _flush_writers(self) -> None:
         self._writing = True
@@ -269,7 +283,7 @@ class Recorder:
         """One turn of the background thread: sample the process when due, then flush."""
         if self.clock() - self._sampled_at >= self._sample_seconds:
             self._sample()
-        self._drain_and_announce()
+        self._drain_in_pieces()
         asked, self._asked = self._asked, []
         self._flush_writers()
         for each in asked:
@@ -344,6 +358,7 @@ class Recorder:
         self.begun.clear()
         self.amid.clear()
         self.guests.clear()
+        self.unannounced.clear()
         self._doubtful.clear()
         for reset in self._after_fork:
             reset()
@@ -362,12 +377,12 @@ class Recorder:
         self.local.parts = ring.claim, ring.slots, ring.mask
         return ring.claim, ring.slots, ring.mask
 
-    def drain_inline(self) -> None:
+    def drain_inline(self, most: int | None = None) -> None:
         """The request that fills a batch drains it, unless somebody else is at it."""
         self._watch_loop()
         if self._drain_lock.acquire(blocking=False):
             try:
-                self._drain()
+                self._drain(most)
             finally:
                 self._drain_lock.release()
 
@@ -377,23 +392,28 @@ class Recorder:
         for watch in self._loop_watchers:
             watch(self)
 
-    def _drain(self) -> None:
+    def _drain(self, most: int | None = None) -> bool:
+        """Feed the sinks, of each ring no more than ``most`` or so; True when there may be more."""
         if self._draining:  # by this very thread, further out: the lock is held
-            return
+            return False
         self._draining = True
+        is_more = False
         try:
             offset = self.wall_clock() - self.clock()
             if self._doubtful:
                 self._feed(self.sinks, self._settled(), offset)
             for seat, ring in list(self._seats):
                 gone = seat() is None  # asked before taking: nothing can follow the last take
-                records = self._ended(ring.take())
+                taken = ring.take(None if gone else most)
+                is_more = is_more or (most is not None and len(taken) >= most)
+                records = self._ended(taken)
                 if records:
                     self._feed(self.sinks, records, offset)
                 if gone:
                     self._fold(seat, ring)
         finally:
             self._draining = False
+        return is_more
 
     def _ended(self, taken: list[State]) -> list[State]:
         """Those that are over. What goes on is marked, and comes through the ring again when it ends.
@@ -415,7 +435,7 @@ class Recorder:
             self.amid.pop(id(state), None)
             return is_new
         state[TAKEN] = AMID
-        self.amid[id(state)] = state
+        self.amid[id(state)] = self.unannounced[id(state)] = state
         if state[SCOPE] is None:
             self._doubtful.append(state)
         return False
@@ -432,23 +452,38 @@ class Recorder:
         """How many requests and sessions go on, once drained."""
         return len(self.amid) + len(self.guests)
 
-    def _announce(self) -> None:
-        """Tell the log of every exchange that goes on; of those that are over the drain tells.
+    def _announce(self) -> bool:
+        """Tell the log of exchanges that go on, a piece of them; of those that are over the drain
+        tells. True when there may be more.
 
         So a request that ends soon costs one record, and the start of a long one is logged within
         a flush.
         """
         if not self._log_sinks:
-            return
-        offset = self.wall_clock() - self.clock()
-        for state in (*self.amid.values(), *list(self.guests.values())):
-            session = state[SESSION] is not None
-            if state[ANNOUNCED] or (session and state[STATUS] != 101):
-                continue
-            sink = self._log_sinks.get(state[LOGGED])
-            if sink is not None:  # else it is for another recorder to tell
+            self.unannounced.clear()
+            return False
+        waiting = (s for s in list(self.unannounced.values()) if self._is_to_tell(s))
+        piece = list(islice(waiting, AT_ONCE))
+        by_sink: dict[int, list[Record]] = {}
+        for state in piece:
+            del self.unannounced[id(state)]
+            if state[LOGGED] in self._log_sinks:  # else it is for another recorder to tell
                 state[ANNOUNCED] = True
-                self._feed([sink], [announcement(state)], offset)
+                by_sink.setdefault(state[LOGGED], []).append(announcement(state))
+        self._draining = True
+        try:
+            for claim, records in by_sink.items():
+                self._feed([self._log_sinks[claim]], records, self.wall_clock() - self.clock())
+        finally:
+            self._draining = False
+        return len(piece) == AT_ONCE
+
+    def _is_to_tell(self, state: State) -> bool:
+        """Whether an exchange still goes on, and, of a session, has been accepted."""
+        if state[SCOPE] is None or state[ANNOUNCED]:
+            self.unannounced.pop(id(state), None)
+            return False
+        return state[SESSION] is None or state[STATUS] == 101
 
     def _feed(self, sinks: Sequence[Sink], records: Sequence[Record], offset: float) -> None:
         batch = Batch(records, outcomes_of(records), offset)
@@ -505,7 +540,7 @@ def _publisher(recorder: Recorder) -> Callable[[State], None]:
     def publish(state: State) -> None:
         put(state)
         if state[STAMP] & last == last:
-            _owner(recorder_ref).drain_inline()
+            _owner(recorder_ref).drain_inline(AT_ONCE)
 
     return publish
 
@@ -540,7 +575,7 @@ def _finisher(recorder: Recorder) -> Callable[[State], None]:
         if state[TAKEN] is not None:
             publish(state)
         elif state[STAMP] & last == last:
-            _owner(recorder_ref).drain_inline()
+            _owner(recorder_ref).drain_inline(AT_ONCE)
 
     return finish
 

@@ -1,7 +1,7 @@
 """Takes secrets out of everything that is stored or shown; what it cannot judge it drops."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from urllib.parse import quote, unquote_plus
 
@@ -40,6 +40,7 @@ MARGIN = 1024  # characters read beyond a limit, so that no secret is cut before
 SHORTEST_BARE = 11  # characters of the shortest that `_BARE` knows by letters and digits alone
 MAX_CACHED_NAMES = 1024
 MAX_CACHED_NAME_LENGTH = 128
+MAX_CACHED_TEXTS = 2048
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _WORD = re.compile(r"[^\W\d_]+|\d+")
@@ -107,6 +108,9 @@ class Redactor:
     letter or digit.
     """
 
+    known_text: Callable[[str], str]
+    """`text` of what is short and comes often, such as a line of source: it is judged once."""
+
     def __init__(self, *, extra_names: Iterable[str] = ()) -> None:
         self.extra_names: frozenset[str] = frozenset()
         self._extra: frozenset[str] = frozenset()
@@ -124,6 +128,7 @@ class Redactor:
         self._longest_run = max([self._longest_run, *map(len, extra)])
         # The last step: whoever judges meanwhile, in another thread, does so into the old memory.
         self._cached_place = lru_cache(MAX_CACHED_NAMES)(self._judge)
+        self.known_text = lru_cache(MAX_CACHED_TEXTS)(self.text)
 
     def is_sensitive(self, name: str, *, in_query: bool = False) -> bool:
         """Whether the value under this name is a secret; some are in a query alone."""
@@ -305,6 +310,8 @@ def safe_str(value: object, limit: int = 2048) -> str:
 
     Bytes are decoded. What is cut ends with "...".
     """
+    if type(value) is str and len(value) <= limit and value.isascii():
+        return value
     return _shorten(_plain(value, limit + 1), limit)
 
 

@@ -42,13 +42,15 @@ class Ring:
         self.slots[stamp & self.mask] = (stamp, *item)
         return stamp
 
-    def take(self) -> list[Any]:
-        """Return the waiting items, oldest first, each once."""
+    def take(self, most: int | None = None) -> list[Any]:
+        """Return the waiting items, oldest first, each once; after ``most`` at the next piece."""
         items: list[Any] = []
         # Two laps bound the work although the producer may go on.
-        while len(items) <= 2 * self.mask and (piece := self._take_piece()):
+        most = 2 * self.mask + 1 if most is None else most
+        while len(items) < most and (piece := self._take_piece()):
             items += piece
-        self._take_singly(items)
+        if len(items) < most:
+            self._take_singly(items, most - len(items))
         self.taken += len(items)
         return items
 
@@ -71,10 +73,9 @@ class Ring:
             self._cleared = self._next
         return piece
 
-    def _take_singly(self, items: list[Any]) -> None:
-        slots, mask, first = self.slots, self.mask, self._next
-        wanted = first
-        for _ in range(2 * (mask + 1)):
+    def _take_singly(self, items: list[Any], most: int) -> None:
+        slots, mask, wanted = self.slots, self.mask, self._next
+        for _ in range(most + 1):  # one step is to skip what was lost
             item = slots[wanted & mask]
             if item is None:
                 break  # never produced, or claimed and not stored yet

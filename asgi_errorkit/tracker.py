@@ -14,21 +14,16 @@ from asgi_errorkit.exchange import (
     CAUGHT,
     ENDED,
     ERROR,
-    HEADERS,
-    ID,
     KIND,
     METHOD,
-    PATH,
-    QUERY,
     STATUS,
     Caught,
     Record,
     Seen,
     current,
     told_of,
-    trace_context,
 )
-from asgi_errorkit.fingerprint import Snapshot, as_json, group_id, snapshot, top_in_app
+from asgi_errorkit.fingerprint import Snapshot, group_id, snapshot, top_in_app
 from asgi_errorkit.histogram import Windows
 from asgi_errorkit.options import (
     HISTORY_MINUTES,
@@ -42,13 +37,12 @@ from asgi_errorkit.outcome import Outcome, status_of
 from asgi_errorkit.recorder import Batch, Recorder
 from asgi_errorkit.redact import Redactor
 from asgi_errorkit.routes import RouteLabels
+from asgi_errorkit.samples import Sample
 
 __all__ = ["ErrorGroup", "ErrorTracker"]
 
 _FULL_SAMPLES = 5
 _SAMPLE_EVERY_SECONDS = 10.0
-_PATH_LIMIT = 2048
-_HEADER_LIMIT = 256
 
 
 class _Counts:
@@ -103,14 +97,24 @@ class ErrorGroup:
     release: str | None
     count: int = 0
     routes: dict[str, int] = field(default_factory=dict)
-    sample: dict[str, Any] = field(default_factory=dict)
-    sampled_at: float = float("-inf")
+    last: Sample | None = field(default=None, repr=False)
+    sampled_at: float = field(default=float("-inf"), repr=False)
+
+    @property
+    def sample(self) -> dict[str, Any]:
+        """The last occurrence that was kept."""
+        return self.last.as_dict() if self.last is not None else {}
 
     def as_dict(self) -> dict[str, Any]:
         """The group as plain JSON-able data."""
         group = {field.name: getattr(self, field.name) for field in fields(self)}
-        del group["sampled_at"]
-        return {**group, "error_type": self.error_type.value, "routes": dict(self.routes)}
+        del group["last"], group["sampled_at"]
+        return {
+            **group,
+            "error_type": self.error_type.value,
+            "routes": dict(self.routes),
+            "sample": self.sample,
+        }
 
 
 class ErrorTracker:
@@ -282,7 +286,9 @@ class ErrorTracker:
         due = group.count <= _FULL_SAMPLES or seen_at - group.sampled_at >= _SAMPLE_EVERY_SECONDS
         if due:
             group.sampled_at = seen_at
-            group.sample = self._sample(record, caught, seen_at)
+            group.last = Sample(
+                record, caught, at=seen_at, release=self.release, redactor=self.redactor
+            )
 
     def _new_group(
         self, key: str, snap: Snapshot | None, info: ErrorInfo, record: Record, seen_at: float
@@ -306,28 +312,6 @@ class ErrorTracker:
             release=self.release,
         )
 
-    def _sample(self, record: Record, caught: Caught | None, seen_at: float) -> dict[str, Any]:
-        """One occurrence, as JSON-able as it is harmless."""
-        trace = trace_context(record[HEADERS])
-        return {
-            "at": seen_at,
-            "release": self.release,
-            "request_id": record[ID] or None,
-            "trace_id": trace[0] if trace else None,
-            "method": record[METHOD] or None,
-            "path": self.redactor.text(record[PATH], _PATH_LIMIT) or None,
-            "query": self.redactor.query(record[QUERY].decode("latin-1"), _PATH_LIMIT) or None,
-            "status_code": record[STATUS],
-            "headers": {
-                name: self.redactor.header(name, value)[:_HEADER_LIMIT]
-                for name, value in _texts(record[HEADERS])
-            },
-            "exception": as_json(caught.snapshot, self.redactor)
-            if caught and caught.snapshot
-            else None,
-            "context": self.redactor.mapping(caught.context) if caught and caught.context else None,
-        }
-
 
 def _exception_of(context: Mapping[str, Any] | None) -> BaseException | None:
     given = context.get("exception") if context else None
@@ -337,13 +321,6 @@ def _exception_of(context: Mapping[str, Any] | None) -> BaseException | None:
 def _copied(group: ErrorGroup) -> ErrorGroup:
     """A group as it is now; samples are replaced, never changed."""
     return replace(group, routes=dict(group.routes))
-
-
-def _texts(headers: Mapping[bytes, bytes]) -> list[tuple[str, str]]:
-    return [
-        (name[:64].decode("latin-1"), value.decode("latin-1"))
-        for name, value in list(headers.items())[:50]
-    ]
 
 
 def _due(counts: _Counts) -> dict[str, dict[str, int]]:

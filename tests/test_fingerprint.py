@@ -21,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asgi_errorkit import fingerprint as fingerprint_module
+from asgi_errorkit import tracebacks
 from asgi_errorkit.errors import ErrorInfo
 from asgi_errorkit.fingerprint import (
     as_json,
@@ -71,6 +72,43 @@ def module(tmp_path):
         return loaded
 
     return load
+
+
+def test_frames_that_were_passed_before_are_the_same_object(module):
+    loaded = module("def fail(n):\n    if n: fail(n - 1)\n    raise ValueError(n)\n")
+    first, second = seen(loaded.fail, 3), seen(loaded.fail, 3)
+    assert first.frames is second.frames
+    assert first.frames is not seen(loaded.fail, 4).frames
+
+
+def test_frames_of_code_that_is_equal_but_lies_in_another_file_are_not_taken_for_it(module):
+    """Code objects compare equal whatever file they are of."""
+    source = "def fail():\n    raise ValueError\n"
+    one, other = module(source, "project/a/orders.py"), module(source, "project/b/orders.py")
+    assert one.fail.__code__ == other.fail.__code__
+    for loaded in (one, other, one):
+        ((code, _),) = seen(loaded.fail).frames[1:]
+        assert code is loaded.fail.__code__
+
+
+def test_lines_are_those_of_the_raise_not_of_one_before(module):
+    loaded = module("def fail(n):\n    if n:\n        raise ValueError\n    raise KeyError\n")
+    assert [seen(loaded.fail, n).frames[-1][1] for n in (1, 0, 1, 0)] == [3, 4, 3, 4]
+
+
+def test_what_was_passed_is_remembered_within_a_bound(module):
+    for number in range(3000):
+        function = eval(f"lambda: {'-' * (number % 50)}[][{number}]")
+        seen(function)
+    assert len(tracebacks._known) <= 1024
+
+
+def test_a_traceback_is_redacted_frame_by_frame(module):
+    loaded = module('def login():\n    password = "hunter2"; raise ValueError("token=hunter3")\n')
+    text = format_text(seen(loaded.login), Redactor())
+    assert "hunter" not in text
+    assert 'password = [redacted]; raise ValueError("token=[redacted]")' in text
+    assert text.endswith("\nValueError: token=[redacted]")
 
 
 ORDERS = """

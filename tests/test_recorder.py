@@ -29,7 +29,7 @@ from asgi_errorkit.exchange import (
     Record,
     begin,
 )
-from asgi_errorkit.recorder import BATCH, Batch, Recorder
+from asgi_errorkit.recorder import AT_ONCE, BATCH, Batch, Recorder
 from asgi_errorkit.testing import HandClock, LogLines, http_scope, request
 
 
@@ -48,9 +48,11 @@ class Kept:
     def __init__(self) -> None:
         self.records: list[Record] = []
         self.offsets: list[float] = []
+        self.sizes: list[int] = []
 
     def __call__(self, batch: Batch) -> None:
         self.records += batch.records
+        self.sizes.append(len(batch.records))
         self.offsets.append(batch.offset)
 
     @property
@@ -263,6 +265,47 @@ def test_what_goes_on_is_announced_to_the_log_once_and_before_its_end() -> None:
     recorder.flush()
     assert [record[KIND] for record in log.records] == [START, END]
     assert [record[KIND] for record in other.records] == [END]
+
+
+def test_the_thread_drains_and_announces_in_portions_between_which_requests_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recorder, ends, log = recorder_of(), Kept(), Kept()
+    recorder.add_sink(ends)
+    recorder.add_log_sink(log, id(log))
+    states = [
+        begin(http_scope(), {}, str(number), recorder.clock, 0.0, id(log)) for number in range(900)
+    ]
+    with monkeypatch.context() as busy:  # as if another thread were draining
+        busy.setattr(recorder, "drain_inline", lambda most=None: None)
+        for state in states:
+            recorder.open(state)
+        for _ in range(1000):
+            publish(recorder)
+    recorder.tick()
+    assert (len(ends.records), len(log.records)) == (1000, 1900)
+    assert max(ends.sizes + log.sizes) <= AT_ONCE
+    for state in states:
+        recorder.finish(state)
+    recorder.tick()
+    assert [record[KIND] for record in log.records].count(START) == 900
+    assert len(ends.records) == 1900
+    assert recorder.unannounced == {} == recorder.amid
+
+
+def test_a_request_that_drains_takes_no_more_than_its_portion() -> None:
+    recorder, kept = recorder_of(), Kept()
+    recorder.add_sink(kept)
+    with recorder._drain_lock:
+        drain, recorder._draining = recorder._draining, True  # somebody is at it, and takes long
+        for _ in range(1000):
+            publish(recorder)
+        recorder._draining = drain
+    assert kept.records == []
+    recorder.drain_inline(AT_ONCE)
+    assert len(kept.records) == AT_ONCE
+    recorder.drain()
+    assert len(kept.records) == 1000
 
 
 def test_a_beginning_is_announced_to_the_sink_that_writes_the_lines_alone() -> None:

@@ -127,6 +127,23 @@ def test_produced_is_taken_and_lost(bursts: list[int], capacity: int) -> None:
     assert ring.taken + ring.lost == sum(bursts)
 
 
+@given(st.integers(0, 700), st.lists(st.integers(1, 200), min_size=1, max_size=20))
+@settings(max_examples=60, deadline=None)
+def test_what_is_taken_in_portions_is_all_of_it_in_order(number: int, portions: list[int]) -> None:
+    """No portion is larger than what was asked for and the piece it ends in."""
+    ring = Ring(256)
+    taken: list[int] = []
+    for item in range(number):
+        ring.publish(item)
+    for most in portions:
+        portion = [item[1] for item in ring.take(most)]
+        assert len(portion) < most + 64
+        taken += portion
+    taken += [item[1] for item in ring.take()]
+    assert taken == list(range(max(0, number - 256), number))
+    assert (ring.taken, ring.lost) == (len(taken), number - len(taken))
+
+
 def test_under_stress_a_foreign_consumer_accounts_for_every_item() -> None:
     """One producer as fast as it can, one consumer: exact, in order, with and without losses."""
     for capacity in (8, 64, 4096):

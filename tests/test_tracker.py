@@ -182,6 +182,34 @@ async def test_a_group_tells_no_secret_of_a_path() -> None:
     assert "hunter2" not in str([group.as_dict() for group in bench.tracker.groups()])
 
 
+async def test_a_sample_is_of_the_moment_although_it_is_made_readable_later() -> None:
+    bench = Bench(redact=["colour"])
+    context = {"colour": "red", "sizes": [1, 2]}
+    bench.tracker.record_error(ErrorType.CACHE, context=context)
+    (before,) = bench.tracker.groups()
+    context["sizes"] = [3]
+    bench.tracker.redactor.add(["hue"])
+    assert before.sample["context"] == {"colour": "[redacted]", "sizes": [1, 2]}
+    assert before.sample is before.sample
+    bench.clock.move(60)
+    bench.tracker.record_error(ErrorType.CACHE, context=context)
+    (after,) = bench.tracker.groups()
+    assert (before.sample["context"]["sizes"], after.sample["context"]["sizes"]) == ([1, 2], [3])
+
+
+async def test_a_sample_that_waits_to_be_read_holds_no_more_than_it_shows() -> None:
+    bench = Bench()
+    headers = [(b"x-%d" % number, b"v" * 60_000) for number in range(60)]
+    await bench.get(
+        "/raise/memory" + "/long" * 20_000, query=b"q=" + b"x" * 90_000, headers=headers
+    )
+    (group,) = bench.tracker.groups()
+    assert group.last is not None
+    held = sum(map(len, map(repr, group.last._raw)))
+    assert held < 150_000
+    assert len(orjson.dumps(group.sample)) < 100_000
+
+
 async def test_a_long_query_is_cut_where_no_secret_is() -> None:
     bench = Bench()
     query = b"a=" + b"." * 2000 + b"&dsn=postgres://u:" + b"hunter2" * 20 + b"@h/d"
