@@ -290,15 +290,25 @@ def _place(code: CodeType) -> _Place:
 
 
 def _locate(code: CodeType) -> _Place:
-    path = code.co_filename
+    file = _file(code.co_filename)
+    function = safe_str(code.co_qualname, _MAX_NAME_CHARS)
+    key = re.sub(r"0x[0-9a-fA-F]+", "#", f"{file.stable}:{function}")
+    return _Place(code, file.shown, function, file.in_app, key)
+
+
+class _File(NamedTuple):
+    shown: str
+    stable: str
+    in_app: bool
+
+
+@lru_cache(maxsize=1024)
+def _file(path: str) -> _File:
     file = Path(path)
     shown = safe_str(_relative(file) if file.is_absolute() else path, _MAX_NAME_CHARS)
-    function = safe_str(code.co_qualname, _MAX_NAME_CHARS)
     # Names of code that no file holds count up.
     stable = re.sub(r"\d+", "#", shown) if path.startswith("<") else shown.removesuffix(".py")
-    key = re.sub(r"0x[0-9a-fA-F]+", "#", f"{stable}:{function}")
-    in_app = not path.startswith("<frozen ") and not _is_foreign(file)
-    return _Place(code, shown, function, in_app, key)
+    return _File(shown, stable, not path.startswith("<frozen ") and not _is_foreign(file))
 
 
 def _is_foreign(file: Path) -> bool:
@@ -361,14 +371,14 @@ def is_in_app(code: CodeType) -> bool:
 
 def top_in_app(snapshot: Snapshot) -> Frame | None:
     """The innermost frame in the application, of the first exception in the chain that has one."""
-    ours = [
-        (code, line)
-        for link in snapshot.links()
-        for code, line in reversed(link.frames)
-        if _place(code).in_app
-    ]
-    # Code without a file, such as a dataclass's __init__, tells nobody where to look.
-    found = min(ours, key=lambda each: each[0].co_filename.startswith("<"), default=None)
+    found = None
+    for link in snapshot.links():
+        for code, line in reversed(link.frames):
+            if _place(code).in_app:
+                if not code.co_filename.startswith("<"):
+                    return _frame(code, line, 2)
+                # Code without a file, such as a dataclass's __init__, tells nobody where to look.
+                found = found or (code, line)
     return _frame(*found, 2) if found else None
 
 

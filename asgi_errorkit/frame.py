@@ -42,7 +42,7 @@ from asgi_errorkit.failure import (
 )
 from asgi_errorkit.holding import after_held, let_go, nothing, release
 from asgi_errorkit.joining import begin_running, gather, join
-from asgi_errorkit.recorder import AT_ONCE, BATCH, note_route, plain_status, tell_joined
+from asgi_errorkit.recorder import BATCH, note_route, plain_status, tell_joined
 from asgi_errorkit.response import FILE_BODIES, headers_of, watch_file, with_header
 from asgi_errorkit.session import serve_session
 from asgi_errorkit.told import take_known
@@ -201,7 +201,7 @@ def frame(app: ASGIApp, choices: Choices) -> ASGIApp:
                 if state[TAKEN] is not None:
                     publish(state)
                 elif stamp & last == last:
-                    drain_inline(AT_ONCE)
+                    drain_inline()
 
     return serve
 

@@ -1,11 +1,12 @@
 """How fast the drain takes records, and how long one call of it lasts: CPU times of its own thread."""
 
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
 from statistics import median
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from asgi_errorkit.logs import EVENTS
 from asgi_errorkit.middleware.error_handling import ErrorHandlingMiddleware
@@ -16,7 +17,7 @@ from asgi_errorkit.types import ASGIApp
 from benchmarks.kits import ENDS, answer, begin, kit, linger, serve, whole
 from benchmarks.tables import print_table
 
-__all__ = ["LISTENING", "announced", "drained", "print_drained"]
+__all__ = ["LISTENING", "announced", "drained", "held", "print_drained"]
 
 
 def _without_lines(log: IO[bytes], recorder: Recorder) -> tuple[ASGIApp, Callable[[], None]]:
@@ -73,18 +74,70 @@ def _fill(app: ASGIApp, requests: int) -> None:
         serve(app, f"/items/{number % 10}")
 
 
-def announced(number: int) -> float:
-    """Milliseconds of the flush that logs the start of every request in flight."""
+class _Watched:
+    """A lock that knows for how long at most it was held: CPU time of the holder's."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._since: list[float] = []
+        self.longest_ms = 0.0
+
+    def acquire(self, blocking: bool = True) -> bool:
+        taken = self._lock.acquire(blocking)
+        if taken:
+            self._since.append(time.thread_time())
+        return taken
+
+    def release(self) -> None:
+        self.longest_ms = max(self.longest_ms, (time.thread_time() - self._since.pop()) * 1e3)
+        self._lock.release()
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
+
+
+def held(waiting: int, times: int) -> float:
+    """Milliseconds for which the thread holds requests up at most, with so many records waiting.
+
+    The median of so many turns, since whatever else runs on the machine makes one of them long.
+    """
     recorder = Recorder(flush_seconds=None)
+    longest = []
     with tempfile.TemporaryFile() as log:
-        wrapped = kit(linger, log, recorder=recorder, events=EVENTS)
-        ends = begin(wrapped, number, drain=recorder.drain)
-        took = _cpu(wrapped.flush)
-        for end in ends:
-            end()
+        wrapped = kit(answer, log, recorder=recorder, events=EVENTS)
+        serve(wrapped)
+        for _ in range(times):
+            recorder.read(partial(_fill, wrapped, waiting))
+            longest.append(_longest_hold(recorder))
         wrapped.flush()
         whole(wrapped)
-    return took * 1e3
+    return median(longest)
+
+
+def announced(number: int, times: int) -> float:
+    """The same while it logs the start of every request in flight."""
+    longest = []
+    with tempfile.TemporaryFile() as log:
+        for _ in range(times):
+            recorder = Recorder(flush_seconds=None)
+            wrapped = kit(linger, log, recorder=recorder, events=EVENTS)
+            ends = begin(wrapped, number, drain=recorder.drain)
+            longest.append(_longest_hold(recorder))
+            for end in ends:
+                end()
+            wrapped.flush()
+            whole(wrapped)
+    return median(longest)
+
+
+def _longest_hold(recorder: Recorder) -> float:
+    recorder._drain_lock = lock = _Watched()  # type: ignore[assignment]  # it does what one does
+    recorder.tick()
+    return lock.longest_ms
 
 
 def _cpu(work: Callable[[], object]) -> float:

@@ -27,6 +27,7 @@ from benchmarks.figures import spread
 from benchmarks.kits import ENDS, begin, kit, serve, whole
 from benchmarks.machine import machine
 from benchmarks.tables import print_table
+from benchmarks.written import write
 
 __all__ = ["FLAT", "factors", "main", "measured", "verdict"]
 
@@ -251,7 +252,7 @@ def main(arguments: list[str] | None = None) -> int:
         _print(axes[name], points, judged)
     _print_what_grows(results["axes"])
     if options.json is not None:
-        options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        write(options.json, results)
     return 0
 
 

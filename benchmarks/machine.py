@@ -33,6 +33,7 @@ def machine(command: list[str], *, packages: Iterable[str] = ()) -> dict[str, An
         "python": {
             "version": platform.python_version(),
             "implementation": platform.python_implementation(),
+            "build": " ".join(platform.python_build()),
             "compiler": platform.python_compiler(),
             "configured_with": sysconfig.get_config_var("CONFIG_ARGS"),
             "compiled_with": sysconfig.get_config_var("OPT"),

@@ -3,24 +3,31 @@
 import asyncio
 import gc
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 from asgi_errorkit.recorder import BATCH, Recorder
 from asgi_errorkit.types import ASGIApp
+from benchmarks.pace import Pace
 from benchmarks.scenarios import Scenario, send
 from benchmarks.subjects import GUIDE, SUBJECTS, Subject
 
 __all__ = ["Series", "background_cpu_us_per_second", "measure", "rotated", "serve", "whole"]
 
+T = TypeVar("T")
+
 _GROUP = 31
 """Requests timed at a stretch for the hot path: even with two records each they fill no batch."""
 
-_GUIDE_SHARE = 0.025  # it takes some hundred times as long
+_ASIDE = 3 * BATCH
+"""Requests of a turn that are made aside from those that are timed, at most."""
+
+_GUIDE_SHARE = 0.0125  # it takes some hundred times as long
+_SETTLING = 8
 _SETTLING_SECONDS = 0.002
 
 
@@ -32,6 +39,7 @@ class Series:
     hot_us: list[float] = field(default_factory=list)
     cpu_us: list[float] = field(default_factory=list)
     requests: int = 0
+    lines: int = 0
     collections: list[int] = field(default_factory=lambda: [0, 0, 0])
 
     def add(self, taken: tuple[float, float, list[int]], *, requests: int) -> None:
@@ -44,28 +52,43 @@ class Series:
 
 
 async def measure(
-    scenario: Scenario, *, rounds: int, requests: int, folder: Path
-) -> dict[str, Series]:
-    """Measure every subject ``rounds`` times; ``requests`` are made of each in a round."""
-    series = {name: Series() for name in SUBJECTS}
-    number = max(1, round(requests * scenario.share))
+    scenarios: Sequence[Scenario], *, rounds: int, requests: int, folder: Path, pace: Pace
+) -> dict[str, dict[str, Series]]:
+    """Measure every subject ``rounds`` times; ``requests`` are made of each in a round.
+
+    A subject has its turns of all the scenarios one right after the other, so that they can be
+    compared.
+    """
+    series = {one.name: {name: Series() for name in SUBJECTS} for one in scenarios}
     with _logs(folder) as logs:
-        subjects = {name: make(scenario.app, logs[name]) for name, make in SUBJECTS.items()}
+        subjects = {one.name: _made(one, logs) for one in scenarios}
         for turn in range(rounds):
-            for name in rotated(list(subjects), turn):
-                share = _GUIDE_SHARE if name == GUIDE and scenario.seen_by_guide else 1.0
-                count = max(1, round(number * share))
-                await _block(subjects[name], scenario, count, series[name])
-                logs[name].seek(0)
-                logs[name].truncate()
-    for name, subject in subjects.items():
-        _check(name, subject)
+            for name in rotated(list(SUBJECTS), turn):
+                for one in scenarios[:: 1 if turn % 2 else -1]:
+                    count = _count(one, name, requests)
+                    subject, taken = subjects[one.name][name], series[one.name][name]
+                    await pace.quiet()
+                    while not await _block(subject, one, count, taken, logs[name], pace):
+                        await pace.quiet()
+    for made in subjects.values():
+        for name, subject in made.items():
+            _check(name, subject)
     return series
+
+
+def _made(scenario: Scenario, logs: dict[str, IO[bytes]]) -> dict[str, Subject]:
+    return {name: make(scenario.app, logs[name]) for name, make in SUBJECTS.items()}
+
+
+def _count(scenario: Scenario, name: str, requests: int) -> int:
+    number = max(1, round(requests * scenario.share))
+    share = _GUIDE_SHARE if name == GUIDE and scenario.seen_by_guide else 1.0
+    return max(1, round(number * share))
 
 
 @contextmanager
 def _logs(folder: Path) -> Iterator[dict[str, IO[bytes]]]:
-    """A real file on disk for each subject's log lines, emptied after each turn."""
+    """A real file on disk for each subject's log lines, emptied in each turn."""
     with ExitStack() as files:
         yield {
             name: files.enter_context((folder / f"{number}.log").open("wb"))
@@ -85,27 +108,48 @@ def _check(name: str, subject: Subject) -> None:
         )
 
 
-def rotated(names: list[str], turn: int) -> list[str]:
+def rotated(names: list[T], turn: int) -> list[T]:
     """Another one comes first each turn, and every other turn runs backwards."""
     start = turn % len(names)
     order = names[start:] + names[:start]
     return order if turn % 2 == 0 else order[::-1]
 
 
-async def _block(subject: Subject, scenario: Scenario, count: int, series: Series) -> None:
-    """One subject's turn in one round: the whole cost, then the hot path alone."""
-    await serve(subject.app, scenario, min(count, BATCH))
+async def _block(
+    subject: Subject, scenario: Scenario, count: int, series: Series, log: IO[bytes], pace: Pace
+) -> bool:
+    """One subject's turn in one round: the whole cost, then the hot path alone.
+
+    False when the machine was too slow for it to count.
+    """
+    scenario.stock(2 * count + _ASIDE)
+    await serve(subject.app, scenario, min(count, BATCH, max(_SETTLING, count // 4)))
     _flush(subject)
     # The background thread has just been started: its first turn must not fall into the window.
     await asyncio.sleep(_SETTLING_SECONDS)
-    await serve(subject.app, scenario, min(count, 8))
+    await serve(subject.app, scenario, min(count, _SETTLING))
     _flush(subject)
-    series.add(
-        await whole(subject.app, scenario, count, flush=partial(_flush, subject)), requests=count
-    )
-    series.hot_us.append(await _hot(subject, scenario, max(1, count // 4)))
+    _emptied(log)
+    taken = await whole(subject.app, scenario, count, flush=partial(_flush, subject))
+    lines = _emptied(log)
+    hot_us = await _hot(subject, scenario, max(1, count // 4))
     if subject.recorder is not None:
         subject.recorder.close()  # an idle one must not wake up during another's turn
+    _emptied(log)
+    if not pace.is_good():
+        return False
+    series.add(taken, requests=count)
+    series.lines += lines
+    series.hot_us.append(hot_us)
+    return True
+
+
+def _emptied(log: IO[bytes]) -> int:
+    """How many lines were in the file."""
+    lines = Path(log.name).read_bytes().count(b"\n")
+    log.seek(0)
+    log.truncate()
+    return lines
 
 
 async def serve(app: ASGIApp, scenario: Scenario, count: int) -> None:

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import json
 import logging
 import sys
 import sysconfig
@@ -25,6 +24,7 @@ from benchmarks.figures import spread
 from benchmarks.machine import machine
 from benchmarks.scenarios import SCENARIOS, send
 from benchmarks.tables import print_table
+from benchmarks.written import write
 
 __all__ = ["main"]
 
@@ -88,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
     }
     _print(results)
     if options.json is not None:
-        options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        write(options.json, results)
     return 0
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import json
 import logging
 import sys
 import tempfile
@@ -14,11 +13,13 @@ from typing import IO, Any
 from benchmarks.figures import cost
 from benchmarks.machine import machine
 from benchmarks.measure import Series, rotated, serve, whole
+from benchmarks.pace import Pace
 from benchmarks.peer import Peer
 from benchmarks.peer_list import ENTRIES, KIT, PACKAGES, Entry
 from benchmarks.scenarios import SCENARIOS, Scenario
 from benchmarks.subjects import BARE
 from benchmarks.tables import print_table
+from benchmarks.written import write
 
 __all__ = ["main", "measure_peers"]
 
@@ -30,7 +31,7 @@ _COLUMNS = (
     "around",
     "wall +us",
     "CPU +us",
-    "(min q1-q3)",
+    "median (q1-q3)",
     "x the kit",
     "gc 0/1/2 per 100,000",
 )
@@ -55,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         },
     }
     if options.json is not None:
-        options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        write(options.json, results)
     return 0
 
 
@@ -78,7 +79,7 @@ def _scenario(scenario: Scenario, options: argparse.Namespace) -> dict[str, Any]
         measure_peers(ENTRIES, scenario, rounds=options.rounds, requests=options.requests)
     )
     rows = _rows(series)
-    print(f"{scenario.name}: median of {options.rounds} rounds, per {scenario.per}")
+    print(f"{scenario.name}: best and median of {options.rounds} rounds, per {scenario.per}")
     print_table([_COLUMNS, *(_cells(key, row) for key, row in rows.items())])
     for (around, name), reason in left_out.items():
         print(f"left out: {name} around {around} ({reason})")
@@ -94,7 +95,12 @@ def _scenario(scenario: Scenario, options: argparse.Namespace) -> dict[str, Any]
 
 
 async def measure_peers(
-    entries: Sequence[Entry], scenario: Scenario, *, rounds: int, requests: int
+    entries: Sequence[Entry],
+    scenario: Scenario,
+    *,
+    rounds: int,
+    requests: int,
+    patience_seconds: float = 120.0,
 ) -> tuple[dict[Key, Series], dict[Key, str]]:
     """Measure each ``rounds`` times, and tell which could not be imported."""
     with ExitStack() as closing:
@@ -111,9 +117,11 @@ async def measure_peers(
                 left_out[key] = str(missing)
         shares = {(entry.around, entry.name): entry.share for entry in entries}
         series = {key: Series() for key in peers}
+        pace = Pace(patience_seconds)
         for turn in range(rounds):
             for key in rotated(list(peers), turn):
                 count = max(1, round(requests * min(scenario.share, shares[key])))
+                await pace.quiet()
                 # A task of its own: what a peer leaves in the context stays there.
                 await asyncio.create_task(
                     _turn(key, peers[key], scenario, count, series[key]), name=key[1]
@@ -149,8 +157,8 @@ def _rows(series: dict[Key, Series]) -> dict[Key, dict[str, Any]]:
     """What is added to the bare app of the same kind, and how many times what the kit adds there."""
     rows = {key: cost(one, series[key[0], BARE]) for key, one in series.items()}
     for (around, _), row in rows.items():
-        kit = rows[around, KIT]["cpu_added_us"]["median"]
-        row["times_the_kit"] = row["cpu_added_us"]["median"] / kit if kit > 0 else None
+        kit = rows[around, KIT]["cpu_added_us"]["best"]
+        row["times_the_kit"] = row["cpu_added_us"]["best"] / kit if kit > 0 else None
     return rows
 
 
@@ -160,8 +168,8 @@ def _cells(key: Key, row: dict[str, Any]) -> list[str]:
         key[1],
         key[0],
         f"{wall['median']:.2f}",
-        f"{cpu['median']:.2f}",
-        f"({cpu['min']:.2f} {cpu['q1']:.2f}-{cpu['q3']:.2f})",
+        f"{cpu['best']:.2f}",
+        f"{cpu['median']:.2f} ({cpu['q1']:.2f}-{cpu['q3']:.2f})",
         "-" if times is None or key[1] == BARE else f"{times:.2f}",
         "/".join(f"{number:.0f}" for number in row["gc_collections_per_100_000"]),
     ]

@@ -1,7 +1,6 @@
 """Measures what the kit costs before the first request: ``python -m benchmarks.startup``."""
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from typing import Any
 from benchmarks.figures import spread
 from benchmarks.machine import machine
 from benchmarks.tables import print_table
+from benchmarks.written import write
 
 __all__ = ["main"]
 
@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
     }
     _print(results)
     if options.json is not None:
-        options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        write(options.json, results)
     return 0
 
 

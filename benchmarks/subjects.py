@@ -5,8 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, Any
 
-from asgi_errorkit.choices import Choices
+from asgi_errorkit.choices import Choices, merged
 from asgi_errorkit.classify import Classifier
+from asgi_errorkit.fields import DEFAULT_FIELDS
 from asgi_errorkit.frame import frame
 from asgi_errorkit.identity import RequestIds
 from asgi_errorkit.middleware.error_handling import ErrorHandlingMiddleware
@@ -17,7 +18,7 @@ from asgi_errorkit.stack import MiddlewareStack
 from asgi_errorkit.types import ASGIApp, Receive, Scope, Send
 from benchmarks.guide_design import ErrorTracker, guide_design
 
-__all__ = ["BARE", "FULL", "GUIDE", "NO_OP", "ONE_LINE", "SUBJECTS", "Subject"]
+__all__ = ["BARE", "FULL", "GUIDE", "NO_OP", "ONE_LINE", "STEPS", "SUBJECTS", "Subject"]
 
 BARE = "bare app"
 NO_OP = "no-op wrapper"
@@ -26,6 +27,14 @@ FULL = "ErrorKit: everything, start + completion"
 GUIDE = "the guide's design"
 
 _ENDS = ("request_complete", "request_error", "websocket_close")
+_EVENTS = (
+    ("request_complete", "websocket_close"),
+    ("request_complete", "websocket_close", "request_start", "websocket_open"),
+    ("request_complete", "websocket_close", "request_start", "websocket_open", "request_error"),
+)
+"""One event of a request, two and all three; a session has two."""
+
+_NO_FIELDS = dict.fromkeys(DEFAULT_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +58,25 @@ class _NoOp:
 def _frame(app: ASGIApp, log: IO[bytes]) -> Subject:
     choices = Choices(recorder=Recorder(), classifier=Classifier(), ids=RequestIds())
     return Subject(frame(app, choices), choices.recorder)
+
+
+def _parts(
+    *, metrics: bool = False, events: tuple[str, ...] = (), capture: bool = False
+) -> Callable[[ASGIApp, IO[bytes]], Subject]:
+    """One frame with a tracker and what else is on, as a stack makes one of its parts."""
+
+    def make(app: ASGIApp, log: IO[bytes]) -> Subject:
+        errors = ErrorHandlingMiddleware(app, log_errors=False, capture=capture)
+        recorder = errors.choices.recorder
+        parts = [errors.choices]
+        if metrics:
+            parts.append(PerformanceMonitoringMiddleware(app, recorder=recorder).choices)
+        if events:
+            lines = StructuredLoggingMiddleware(app, stream=log, events=events, recorder=recorder)
+            parts.append(lines.choices)
+        return Subject(frame(app, merged(parts)), recorder)
+
+    return make
 
 
 def _errors(app: ASGIApp, log: IO[bytes]) -> Subject:
@@ -78,33 +106,60 @@ def _nested(app: ASGIApp, log: IO[bytes]) -> Subject:
     return Subject(wrapped, wrapped.choices.recorder)
 
 
-def _kit(**options: Any) -> Callable[[ASGIApp, IO[bytes]], Subject]:
+def _kit(*, capture: bool = True, **options: Any) -> Callable[[ASGIApp, IO[bytes]], Subject]:
     def make(app: ASGIApp, log: IO[bytes]) -> Subject:
         stack = MiddlewareStack()
         stack.add_middleware(StructuredLoggingMiddleware, stream=log, **options)
+        stack.add_middleware(ErrorHandlingMiddleware, capture=capture)
         kit = stack.create_middleware_stack(app)
         return Subject(kit, kit.tracker.recorder)
 
     return make
 
 
+class _Text:
+    """A binary file for text. It is its opener's to close, as a handler's own would never be."""
+
+    def __init__(self, log: IO[bytes]) -> None:
+        self._log = log
+        self.flush = log.flush
+
+    def write(self, text: str) -> None:
+        self._log.write(text.encode())
+
+
 def _guide(app: ASGIApp, log: IO[bytes]) -> Subject:
     logger = logging.getLogger("benchmarks.guide_design")
     logger.propagate = False
-    logger.handlers = [logging.FileHandler(log.name)]
+    logger.handlers = [logging.StreamHandler(_Text(log))]
     return Subject(guide_design(app, ErrorTracker()))
 
 
-SUBJECTS: dict[str, Callable[[ASGIApp, IO[bytes]], Subject]] = {
+_STEPS: dict[str, Callable[[ASGIApp, IO[bytes]], Subject]] = {
     BARE: lambda app, log: Subject(app),
     NO_OP: lambda app, log: Subject(_NoOp(app)),
     "one frame: id and header": _frame,
+    "+ tracker": _parts(),
+    "+ metrics": _parts(metrics=True),
+    "+ log, 1 event: completion": _parts(metrics=True, events=_EVENTS[0]),
+    "+ log, 2 events: and start": _parts(metrics=True, events=_EVENTS[1]),
+    "+ log, 3 events: and error": _parts(metrics=True, events=_EVENTS[2]),
+    "+ capture": _parts(metrics=True, events=_EVENTS[2], capture=True),
+}
+
+STEPS = tuple(_STEPS)
+"""Each has what the one before it has, and a feature more. The no-op wrapper is what the frame of
+all that follow would cost if it did nothing."""
+
+SUBJECTS: dict[str, Callable[[ASGIApp, IO[bytes]], Subject]] = {
+    **_STEPS,
+    FULL: _kit(),
+    ONE_LINE: _kit(events=_ENDS),
+    "ErrorKit: all off that can be": _kit(events=(), fields=_NO_FIELDS, capture=False),
     "error handling alone": _errors,
     "performance alone": _performance,
     "logging alone, completion": _completion,
     "logging alone, start + completion": _both,
-    ONE_LINE: _kit(events=_ENDS),
-    FULL: _kit(),
     "the three nested by hand": _nested,
     GUIDE: _guide,
 }

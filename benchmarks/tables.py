@@ -3,17 +3,19 @@
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["print_table", "scenario_table"]
+__all__ = ["chunk_table", "print_table", "promise_table", "scenario_table"]
 
 _COLUMNS = (
     "subject",
     "hot path +us",
-    "(q1-q3)",
+    "median (q1-q3)",
     "wall +us",
     "CPU +us",
-    "(min q1-q3)",
+    "median (q1-q3)",
+    "step +us",
     "x bare",
     "guide / this",
+    "lines",
     "gc 0/1/2 per 100,000",
 )
 
@@ -34,17 +36,52 @@ def scenario_table(rows: dict[str, dict[str, Any]]) -> list[list[str]]:
     return [list(_COLUMNS), *(_cells(name, row) for name, row in rows.items())]
 
 
+def chunk_table(per_chunk: dict[str, dict[str, Any]]) -> list[list[str]]:
+    """What is added to each further chunk, as rows of text."""
+    columns = ["subject", "hot path +us", "median (q1-q3)", "CPU +us", "median (q1-q3)"]
+    return [columns, *([name, *_middles(row)] for name, row in per_chunk.items())]
+
+
+def _middles(row: dict[str, Any]) -> list[str]:
+    hot, cpu = row["hot_added_us"], row["cpu_added_us"]
+    return [
+        f"{hot['best']:.3f}",
+        f"{hot['median']:.3f} ({hot['q1']:.3f}-{hot['q3']:.3f})",
+        f"{cpu['best']:.3f}",
+        f"{cpu['median']:.3f} ({cpu['q1']:.3f}-{cpu['q3']:.3f})",
+    ]
+
+
+def promise_table(promises: list[tuple[str, dict[str, Any]]]) -> list[list[str]]:
+    """Promises, each with a text to tell it by, as rows of text."""
+    return [
+        ["", "wanted", "measured", "kept"],
+        *([text, *_judged(promise)] for text, promise in promises),
+    ]
+
+
+def _judged(promise: dict[str, Any]) -> list[str]:
+    measured = promise["measured"]
+    return [
+        f"{promise['wanted']:g}",
+        "-" if measured is None else f"{measured:.2f}",
+        "yes" if promise["kept"] else "no",
+    ]
+
+
 def _cells(name: str, row: dict[str, Any]) -> list[str]:
     hot, wall, cpu = row["hot_added_us"], row["wall_added_us"], row["cpu_added_us"]
-    cheaper = row["cheaper_than_guide"]
+    step, cheaper = row["cpu_step_us"], row["cheaper_than_guide"]
     return [
         name,
-        f"{hot['median']:.2f}",
-        f"({hot['q1']:.2f}-{hot['q3']:.2f})",
+        f"{hot['best']:.2f}",
+        f"{hot['median']:.2f} ({hot['q1']:.2f}-{hot['q3']:.2f})",
         f"{wall['median']:.2f}",
-        f"{cpu['median']:.2f}",
-        f"({cpu['min']:.2f} {cpu['q1']:.2f}-{cpu['q3']:.2f})",
+        f"{cpu['best']:.2f}",
+        f"{cpu['median']:.2f} ({cpu['q1']:.2f}-{cpu['q3']:.2f})",
+        "-" if step is None else f"{step['median']:.2f}",
         f"{row['cpu_ratio_to_bare']:.2f}",
         "-" if cheaper is None else f"{cheaper:,.0f}",
+        f"{row['log_lines']:.3g}",
         "/".join(f"{number:.0f}" for number in row["gc_collections_per_100_000"]),
     ]

@@ -1,7 +1,6 @@
 """Measures what the kit costs over the wire: ``python -m benchmarks.wire --json FILE``."""
 
 import argparse
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -13,6 +12,7 @@ from benchmarks.machine import machine
 from benchmarks.servers import SERVERS, cores, on_core
 from benchmarks.subjects import BARE, FULL, NO_OP, ONE_LINE, SUBJECTS
 from benchmarks.tables import print_table
+from benchmarks.written import write
 
 __all__ = ["REACH", "main"]
 
@@ -78,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
         "servers": servers,
     }
     if options.json is not None:
-        options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        write(options.json, results)
     return 0
 
 

@@ -14,8 +14,10 @@ from asgi_errorkit.choices import Choices
 from asgi_errorkit.classify import Classifier
 from asgi_errorkit.frame import frame
 from asgi_errorkit.identity import RequestIds
+from asgi_errorkit.middleware.error_handling import ErrorHandlingMiddleware
 from asgi_errorkit.recorder import Recorder
 from asgi_errorkit.testing import request
+from asgi_errorkit.tracker import ErrorGroup
 from asgi_errorkit.types import ASGIApp, Receive, Scope, Send
 
 ROOT = Path(__file__).parents[1]
@@ -23,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 
 def run(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", f"benchmarks.{module}", *arguments],
+        [sys.executable, "-W", "error", "-m", f"benchmarks.{module}", *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -37,6 +39,14 @@ def design(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     import benchmarks.guide_design
 
     return benchmarks.guide_design
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(ROOT)
+    import benchmarks.figures
+
+    return benchmarks.figures
 
 
 @pytest.mark.parametrize(
@@ -54,7 +64,17 @@ def test_request_writes_what_it_measured(tmp_path: Path) -> None:
     """Every subject has every figure in every scenario, and every promise is judged."""
     file = tmp_path / "request.json"
     done = run(
-        "request", "--rounds", "2", "--requests", "40", "--idle-seconds", "0", "--json", str(file)
+        "request",
+        "--rounds",
+        "2",
+        "--requests",
+        "40",
+        "--idle-seconds",
+        "0",
+        "--patience-seconds",
+        "0",
+        "--json",
+        str(file),
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -62,15 +82,30 @@ def test_request_writes_what_it_measured(tmp_path: Path) -> None:
     assert written["rounds"] == 2
     assert written["command"][:3] == ["python", "-m", "benchmarks.request"]
     assert written["python"]["version"] and written["versions"]["asgi-errorkit"]
-    assert len(written["scenarios"]) == 7
+    assert len(written["scenarios"]) == 16
     for name, scenario in written["scenarios"].items():
         assert name in done.stdout
         assert_complete(scenario)
+    assert_lines(written["scenarios"]["GET"]["subjects"], 1, 2, 2)
+    assert_lines(written["scenarios"]["error, 20 frames, repeated"]["subjects"], 0, 1, 2)
+    assert_lines(written["scenarios"]["websocket session of 1 echo"]["subjects"], 1, 2, 2)
+    assert written["per_chunk_us"].keys() == written["scenarios"]["GET"]["subjects"].keys()
+    judged = [set(scenario["reach"]) for scenario in written["scenarios"].values()]
+    assert set().union(*judged) == {
+        "hot_added_us",
+        "cpu_one_line_us",
+        "cpu_added_us",
+        "cheaper_than_guide",
+        "chunk_added_us",
+        "error_first_us",
+        "error_repeated_us",
+    }
+    assert done.stdout.count("kept") == sum(map(bool, judged))
 
 
 def assert_complete(scenario: dict[str, Any]) -> None:
     subjects = scenario["subjects"]
-    assert len(subjects) == 11
+    assert len(subjects) == 18
     for row in subjects.values():
         assert row["requests"] >= 2
         assert len(row["gc_collections_per_100_000"]) == 3
@@ -80,8 +115,101 @@ def assert_complete(scenario: dict[str, Any]) -> None:
             assert spread["median"] <= spread["q3"] <= spread["max"]
     bare = subjects["bare app"]
     assert bare["cpu_added_us"]["min"] == bare["cpu_added_us"]["max"] == 0
+    assert [row["cpu_step_us"] is None for row in subjects.values()] == [True] + 8 * [False] + (
+        9 * [True]
+    )
     for promise in scenario["reach"].values():
         assert isinstance(promise["kept"], bool)
+
+
+def assert_lines(subjects: dict[str, Any], *events: int) -> None:
+    """As many lines as one, two and three events have, and none where no log is on."""
+    lines = {name: row["log_lines"] for name, row in subjects.items()}
+    logging = [number for name, number in lines.items() if name.startswith("+ log, ")]
+    assert logging == list(events)
+    assert lines["+ metrics"] == lines["ErrorKit: all off that can be"] == 0
+    assert lines["ErrorKit: everything, completion"] == 1
+    assert lines["ErrorKit: everything, start + completion"] == lines["+ capture"] == 2
+
+
+@pytest.fixture
+def apps(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(ROOT)
+    import benchmarks.failing
+
+    return benchmarks.failing
+
+
+async def groups_of(app: ASGIApp) -> list[ErrorGroup]:
+    wrapped = ErrorHandlingMiddleware(app, log_errors=False)
+    for _ in range(20):
+        assert (await request(wrapped)).status == 500
+    return wrapped.error_tracker.groups()
+
+
+def depth(group: ErrorGroup) -> int:
+    """The frames of the app in a sample, those that were left out with them."""
+    sample = group.sample["exception"]
+    own = [frame for frame in sample["frames"] if frame["file"].endswith("failing.py")]
+    return len(own) + int(sample["frames_left_out"])
+
+
+@pytest.mark.parametrize(("frames", "new"), [(5, 3), (20, 3), (20, 18), (100, 3)])
+async def test_distinct_errors_are_each_the_first_of_its_group(
+    apps: ModuleType, frames: int, new: int
+) -> None:
+    """Those that were made ready as well as those made when none is left."""
+    distinct = apps.Distinct(frames=frames, new=new)
+    distinct.stock(10)
+    groups = await groups_of(distinct.app)
+    assert [group.count for group in groups] == 20 * [1]
+    assert {depth(group) for group in groups} == {frames}
+    assert len({group.where for group in groups}) == 20
+
+
+@pytest.mark.parametrize("frames", [5, 20, 100])
+async def test_repeated_errors_are_one_group(apps: ModuleType, frames: int) -> None:
+    (group,) = await groups_of(apps.repeated(frames))
+    assert group.count == 20
+    assert depth(group) == frames
+
+
+def series(measured: ModuleType, *us: float) -> Any:
+    return measured.Series(wall_us=list(us), hot_us=list(us), cpu_us=list(us), requests=1)
+
+
+def test_a_chunk_costs_the_ninth_part_of_nine_more(figures: ModuleType) -> None:
+    """Of each round, and less what the bare app takes for them."""
+    from benchmarks import measure
+
+    one = {"bare app": series(measure, 10, 20), "wrapped": series(measure, 12, 23)}
+    many = {"bare app": series(measure, 50, 60), "wrapped": series(measure, 61, 72)}
+    row = figures.chunks(one, many)["wrapped"]["cpu_added_us"]
+    assert (row["min"], row["max"]) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "measured", "kept"),
+    [
+        ("cpu_added_us", 5.0, True),
+        ("cpu_added_us", 5.1, False),
+        ("error_first_us", 60.1, False),
+        ("cheaper_than_guide", 100.0, True),
+        ("cheaper_than_guide", 99.0, False),
+        ("cheaper_than_guide", None, False),
+        ("chunk_added_us", 0.25, True),
+        ("chunk_added_us", None, False),
+    ],
+)
+def test_a_promise_is_kept_up_to_its_limit(
+    figures: ModuleType, name: str, measured: float | None, kept: bool
+) -> None:
+    """What was not measured is not kept."""
+    full = "ErrorKit: everything, start + completion"
+    row = {"cpu_added_us": {"best": measured}, "cheaper_than_guide": measured}
+    per_chunk = None if measured is None else {full: row}
+    (promise,) = figures.reach({full: row}, [name], per_chunk=per_chunk).values()
+    assert promise == {"wanted": figures.REACH[name], "measured": measured, "kept": kept}
 
 
 def test_startup_writes_what_it_measured(tmp_path: Path) -> None:
@@ -125,7 +253,23 @@ async def test_a_run_whose_sink_breaks_is_refused(
         measure, "SUBJECTS", {BARE: lambda app, log: Subject(app), "broken": broken}
     )
     with pytest.raises(RuntimeError, match=r"broken: 0 records lost and [1-9]\d* sinks failed"):
-        await measure.measure(SCENARIOS[0], rounds=1, requests=4, folder=tmp_path)
+        await measure.measure(
+            SCENARIOS[:1], rounds=1, requests=4, folder=tmp_path, pace=measure.Pace(0.0)
+        )
+
+
+def test_what_was_taken_in_a_slow_moment_is_taken_again_and_counted_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from benchmarks import pace as module
+
+    took = iter([1.0] * 4 + [1.1] * 4 + [2.0] * 4 + [1.0] * 4 + [2.0] * 16)
+    monkeypatch.setattr(module, "_worked", lambda: next(took))
+    pace = module.Pace(1.0)
+    assert [pace.is_slow(), pace.is_good()] == [False, True]
+    assert [pace.is_good(), pace.is_good()] == [False, True]
+    assert [pace.is_good() for _ in range(4)] == [False, False, False, True]
+    assert pace.told()["slow_turns"] == 1
 
 
 async def answering(scope: Scope, receive: Receive, send: Send) -> None:

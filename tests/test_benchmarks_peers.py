@@ -148,7 +148,7 @@ async def test_what_cannot_be_imported_is_left_out_with_the_reason(peers: Module
 
     entries = [*peers.ENTRIES[:1], peers.Entry("ASGI", "absent", absent)]
     series, left_out = await peers.measure_peers(
-        entries, scenario(raises=False), rounds=1, requests=2
+        entries, scenario(raises=False), rounds=1, patience_seconds=0.0, requests=2
     )
     assert list(series) == [("ASGI", "bare app")]
     assert left_out == {("ASGI", "absent"): "No module named 'no_such_package'"}

@@ -29,7 +29,7 @@ from asgi_errorkit.exchange import (
     Record,
     begin,
 )
-from asgi_errorkit.recorder import AT_ONCE, BATCH, Batch, Recorder
+from asgi_errorkit.recorder import BATCH, Batch, Recorder
 from asgi_errorkit.testing import HandClock, LogLines, http_scope, request
 
 
@@ -277,20 +277,42 @@ def test_the_thread_drains_and_announces_in_portions_between_which_requests_go_o
         begin(http_scope(), {}, str(number), recorder.clock, 0.0, id(log)) for number in range(900)
     ]
     with monkeypatch.context() as busy:  # as if another thread were draining
-        busy.setattr(recorder, "drain_inline", lambda most=None: None)
+        busy.setattr(recorder, "drain_inline", lambda: None)
         for state in states:
             recorder.open(state)
         for _ in range(1000):
             publish(recorder)
-    recorder.tick()
+    for _ in range(50):
+        recorder.tick()
     assert (len(ends.records), len(log.records)) == (1000, 1900)
-    assert max(ends.sizes + log.sizes) <= AT_ONCE
+    assert max(ends.sizes + log.sizes) <= BATCH
     for state in states:
         recorder.finish(state)
-    recorder.tick()
+    for _ in range(50):
+        recorder.tick()
     assert [record[KIND] for record in log.records].count(START) == 900
     assert len(ends.records) == 1900
     assert recorder.unannounced == {} == recorder.amid
+
+
+@pytest.mark.parametrize(("woken", "portions"), [(True, 1), (False, 8)])
+def test_the_thread_writes_before_too_much_waits_to_be_written(
+    woken: bool, portions: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once where somebody has asked for it; however long traffic keeps it draining."""
+    recorder, kept = recorder_of(), Kept()
+    recorder.add_sink(kept)
+    written: list[int] = []
+    recorder.add_flusher(lambda: written.append(len(kept.records)))
+    with monkeypatch.context() as busy:
+        busy.setattr(recorder, "drain_inline", lambda: None)
+        for _ in range(1000):
+            publish(recorder)
+    if woken:
+        recorder.wake()
+    recorder.tick()
+    assert written == [portions * BATCH]
+    assert recorder._wake.is_set()  # to go on at once
 
 
 def test_a_request_that_drains_takes_no_more_than_its_portion() -> None:
@@ -302,8 +324,8 @@ def test_a_request_that_drains_takes_no_more_than_its_portion() -> None:
             publish(recorder)
         recorder._draining = drain
     assert kept.records == []
-    recorder.drain_inline(AT_ONCE)
-    assert len(kept.records) == AT_ONCE
+    recorder.drain_inline()
+    assert len(kept.records) == BATCH
     recorder.drain()
     assert len(kept.records) == 1000
 
