@@ -18,12 +18,8 @@ check: $(SEED)  ## lint, format, types, and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(SEED)  ## measure the cost of a request against doing without, alone, grown and over the wire
-	$(BIN)/python -m benchmarks.request
-	$(BIN)/python -m benchmarks.startup
-	$(BIN)/python -m benchmarks.growth
-	$(BIN)/python -m benchmarks.scale
-	$(BIN)/python -m benchmarks.wire
+bench: $(SEED)  ## measure everything, some twenty minutes, and write docs/benchmarks.md from it
+	$(BIN)/python -m benchmarks.page --run
 
 $(SEED): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

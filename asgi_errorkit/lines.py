@@ -139,6 +139,10 @@ class Lines:
             self.end("request_complete", record, _OK, offset, shared),
         )
 
+    def completion(self, record: Record, offset: float) -> tuple[str]:
+        """The one line of an ordinary request where its start is not told."""
+        return (self.end("request_complete", record, _OK, offset, self.shared(record)),)
+
     def start(self, event: str, record: Record, offset: float, shared: str) -> str:
         """The line that tells of a beginning: of a websocket, the moment it was accepted."""
         at = record[STARTED] if record[SESSION] is None else record[FIRST_BYTE]

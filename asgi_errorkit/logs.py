@@ -113,12 +113,11 @@ class RequestLines:
         self._announced: dict[tuple[str, float], None] = {}
         self._excluded = frozenset(path for path in exclude_paths if not path.endswith("*"))
         self._excluded_prefixes = tuple(path[:-1] for path in exclude_paths if path.endswith("*"))
-        self._tells_all = (
-            {"request_start", "request_complete"} <= self._due
-            and not exclude_paths
-            and success_sample_rate >= 1.0
-            and on_request is None
-        )
+        is_plain = not exclude_paths and success_sample_rate >= 1.0 and on_request is None
+        # What makes the lines of a request that went well, where nothing has to be asked of it.
+        self._usual: Callable[[Record, float], tuple[str, ...]] | None = None
+        if is_plain and "request_complete" in self._due:
+            self._usual = self.lines.both if "request_start" in self._due else self.lines.completion
         self._takes_all = not exclude_paths and success_sample_rate >= 1.0
         self._sample_rate = success_sample_rate
         self._on_request = on_request
@@ -127,7 +126,7 @@ class RequestLines:
     def __call__(self, batch: Batch) -> None:
         mine = self.claim  # somebody further out may write the lines of an exchange
         lines: list[str] = []
-        simple = self._tells_all and not self._announced
+        usual = None if self._announced else self._usual
         for record, outcome in zip(batch.records, batch.outcomes, strict=True):
             kind = record[KIND]
             if record[LOGGED] != mine or kind == ERROR:
@@ -135,8 +134,8 @@ class RequestLines:
             try:
                 if kind == START:  # perhaps with its response complete: its end is still to come
                     self._tell_start(lines, record, batch.offset)
-                elif simple and outcome is _OK and record[SESSION] is None:
-                    lines += self.lines.both(record, batch.offset)
+                elif usual is not None and outcome is _OK and record[SESSION] is None:
+                    lines += usual(record, batch.offset)
                 else:
                     self._tell(lines, record, outcome, batch.offset)
             except Exception:  # noqa: BLE001  one odd record must not cost the lines of the others

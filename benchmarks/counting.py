@@ -8,9 +8,11 @@ import io
 import itertools
 import random
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median_low
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -22,7 +24,7 @@ from asgi_errorkit.testing import http_scope
 from asgi_errorkit.types import ASGIApp, Message, Receive, Scope, Send
 from benchmarks.kits import ENDS, answer, failures, finish, kit, receive, send, whole
 
-__all__ = ["CASES", "WARM", "Case", "Served", "counts", "served", "without_chance"]
+__all__ = ["CASES", "WARM", "Case", "Served", "by_function", "counts", "served", "without_chance"]
 
 WARM = 128
 _COUNTED = 256  # a multiple of whatever is done once in so many requests
@@ -167,6 +169,20 @@ class _Instructions(AbstractContextManager["_Instructions"]):
         return self._within
 
 
+class _ByFunction(_Instructions):
+    """Counts them by the function that they are of."""
+
+    def __init__(self, found: Counter[str]) -> None:
+        super().__init__()
+        self._found = found
+
+    def _within(self, frame: FrameType, event: str, argument: Any) -> Any:
+        if event == "opcode":
+            code = frame.f_code
+            self._found[f"{Path(code.co_filename).name} {code.co_qualname}"] += 1
+        return self._within
+
+
 class _Calls(AbstractContextManager["_Calls"]):
     """Counts the calls of functions, in Python and in C, within it."""
 
@@ -194,6 +210,15 @@ def counts(names: Iterable[str]) -> dict[str, dict[str, float]]:
     """By case: instructions and calls that the kit adds, on the path and with the drain."""
     with without_chance():
         return {name: _counts(CASES[name]) for name in names}
+
+
+def by_function(name: str) -> dict[str, float]:
+    """Where the instructions of a case go, the most first: those of the wrapped app, bare or not."""
+    case, found = CASES[name], Counter[str]()
+    with without_chance():
+        one = served(case, shorter=False, wrapped=True)
+        _counted(one, case.requests, lambda: _ByFunction(found))
+    return {function: round(number / case.requests, 1) for function, number in found.most_common()}
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.counting import CASES, WARM, counts, served, without_chance
+from benchmarks.counting import CASES, WARM, by_function, counts, served, without_chance
 from benchmarks.machine import machine
 from benchmarks.tables import print_table
 from benchmarks.written import write
@@ -25,6 +25,8 @@ __all__ = ["EXPECTED", "TOLERANCE", "judge", "main"]
 EXPECTED = Path(__file__).with_name("gate.json")
 TOLERANCE = 0.05
 """By how much a count may differ from the expected one."""
+
+_LISTED = 25
 
 _COLLECTED = re.compile(r"Collected : (\d+)")
 
@@ -61,12 +63,20 @@ def main(arguments: list[str] | None = None) -> int:
     if expected is not None and options.case:
         expected = {name: expected.get(name, {}) for name in cases}
     _print(found, expected)
+    for name in cases if options.by_function else ():
+        print()
+        print_table([[name, "instructions"], *_cells(_most(by_function(name)))])
     if options.callgrind:
         print()
         _print_machine_instructions(cases)
     if options.json is not None:
         command = ["python", "-m", "benchmarks.gate", *(arguments or sys.argv[1:])]
-        results = {**machine(command), "counts": found, "expected": expected}
+        results = {
+            **machine(command),
+            "counts": found,
+            "expected": expected,
+            "by_function": {name: _most(by_function(name)) for name in cases},
+        }
         write(options.json, results)
     if options.write:
         known[version] = known.get(version, {}) | found if options.case else found
@@ -76,12 +86,24 @@ def main(arguments: list[str] | None = None) -> int:
     return _verdict(version, expected, found)
 
 
+def _most(functions: dict[str, float]) -> dict[str, float]:
+    """The functions that take most, and all others together."""
+    listed = dict(list(functions.items())[:_LISTED])
+    rest = sum(functions.values()) - sum(listed.values())
+    return {**listed, f"{len(functions) - len(listed)} others": round(rest, 1)}
+
+
+def _cells(functions: dict[str, float]) -> list[list[str]]:
+    return [[name, f"{number:g}"] for name, number in functions.items()]
+
+
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.gate", description="What a request takes, counted."
     )
     parser.add_argument("--case", action="append", choices=CASES, help="only these")
     parser.add_argument("--write", action="store_true", help="expect what is counted from now on")
+    parser.add_argument("--by-function", action="store_true", help="tell where they go too")
     parser.add_argument("--callgrind", action="store_true", help="count machine instructions too")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the counts to FILE")
     # What valgrind is given to run.

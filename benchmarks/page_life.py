@@ -139,3 +139,7 @@ def gate(results: list[Results]) -> Iterator[str]:
         rows = [["added, per request or step", *(name.replace("_", ", ") for name in names)]]
         rows += [[case, *(figure(row.get(n)) for n in names)] for case, row in counts.items()]
         yield table(rows)
+    for name, functions in (results[0].told.get("by_function", {}) if results else {}).items():
+        heads = ["function", "instructions a request, the bare app's with them"]
+        rows = [heads, *([function, figure(number)] for function, number in functions.items())]
+        yield folded(f"Where they go: {name}", table(rows))

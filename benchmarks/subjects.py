@@ -16,15 +16,17 @@ from asgi_errorkit.middleware.structured_logging import StructuredLoggingMiddlew
 from asgi_errorkit.recorder import Recorder
 from asgi_errorkit.stack import MiddlewareStack
 from asgi_errorkit.types import ASGIApp, Receive, Scope, Send
+from benchmarks.floor import floor
 from benchmarks.guide_design import ErrorTracker, guide_design
 
-__all__ = ["BARE", "FULL", "GUIDE", "NO_OP", "ONE_LINE", "STEPS", "SUBJECTS", "Subject"]
+__all__ = ["BARE", "FLOOR", "FULL", "GUIDE", "NO_OP", "ONE_LINE", "STEPS", "SUBJECTS", "Subject"]
 
 BARE = "bare app"
 NO_OP = "no-op wrapper"
 ONE_LINE = "ErrorKit: everything, completion"
 FULL = "ErrorKit: everything, start + completion"
 GUIDE = "the guide's design"
+FLOOR = "the floor: as much noted, nothing done with it"
 
 _ENDS = ("request_complete", "request_error", "websocket_close")
 _EVENTS = (
@@ -155,6 +157,7 @@ SUBJECTS: dict[str, Callable[[ASGIApp, IO[bytes]], Subject]] = {
     **_STEPS,
     FULL: _kit(),
     ONE_LINE: _kit(events=_ENDS),
+    FLOOR: lambda app, log: Subject(floor(app)),
     "ErrorKit: all off that can be": _kit(events=(), fields=_NO_FIELDS, capture=False),
     "error handling alone": _errors,
     "performance alone": _performance,

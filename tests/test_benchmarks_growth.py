@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -220,3 +221,12 @@ def test_a_wrong_option_ends_with_a_word_about_it(arguments: tuple[str, ...]) ->
     done = run(*arguments)
     assert done.returncode == 2
     assert arguments[1] in done.stderr
+
+
+def test_the_gate_tells_where_the_instructions_go() -> None:
+    """All of them, the functions that take most by name."""
+    done = run("gate", "--case", "GET, one log line", "--by-function")
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = done.stdout.partition("instructions\n")[2]
+    assert "frame.py frame.<locals>.serve" in told
+    assert re.search(r"^\d+ others +\d", told, re.MULTILINE)
