@@ -118,6 +118,7 @@ class Recorder:
         self.unannounced: dict[int, State] = {}  # those of both whose beginning no log has told yet
         self._doubtful: list[State] = []
         self._backlog: deque[list[State]] = deque()  # taken, and not fed to the sinks yet
+        self._drained_inline = False  # since the thread has looked
         self._came_again = 0  # what was in a ring twice, because it ran when it was taken first
         self.sinks: list[Sink] = []
         self._log_sinks: dict[int, Sink] = {}
@@ -241,14 +242,27 @@ class Recorder:
             return False
 
     def _drain_in_pieces(self) -> None:
-        """As the thread does it: requests must not wait for long, neither for the lock nor to run."""
-        for _ in range(_PORTIONS):
+        """As the thread does it: requests must not wait for long, neither for the lock nor to run.
+
+        While requests drain, and catch up, it leaves that to them: a thread that waits for the
+        interpreter with the lock in its hands keeps them from it.
+        """
+        others_drain, self._drained_inline = self._drained_inline, False
+        drained = self._in_portions(lambda: self._drain(BATCH), 1 if others_drain else _PORTIONS)
+        announced = self._in_portions(self._announce, _PORTIONS)
+        if not (announced and (drained or others_drain)):
+            self._wake.set()  # go on at once, when the lines of these are written
+
+    def _in_portions(self, take_one: Callable[[], bool], most: int) -> bool:
+        """Whether there is nothing more to take."""
+        for _ in range(most):
             with self._drain_lock:
-                is_more = self._drain(BATCH) or self._announce()
-            if not is_more or self._wake.is_set():  # somebody wants what there is to be written
-                return
+                if not take_one():
+                    return True
+            if self._wake.is_set():  # somebody wants what there is to be written
+                return False
             time.sleep(_NAP_SECONDS)
-        self._wake.set()  # go on at once, when the lines of these are written
+        return False
 
     def _flush_writers(self) -> None:
         self._writing = True
@@ -380,16 +394,16 @@ class Recorder:
         return ring.claim, ring.slots, ring.mask
 
     def drain_inline(self) -> None:
-        """The request that fills a batch drains one, unless somebody else is at it."""
+        """The request that fills a batch drains one, two if it has to catch up; not if another does."""
         self._watch_loop()
         if not self._drain_lock.acquire(blocking=False):
             return
+        self._drained_inline = True
         try:
-            is_more = self._drain(BATCH)
+            if self._drain(BATCH):  # others have drained meanwhile, or read for long
+                self._drain(BATCH)
         finally:
             self._drain_lock.release()
-        if is_more:  # for the thread, since others have drained meanwhile, or read for long
-            self._wake.set()
 
     def _watch_loop(self) -> None:
         """Look at the loop that runs here, which may be new: in a new thread, and at each batch."""
@@ -484,6 +498,7 @@ class Recorder:
         """
         if not self._log_sinks:
             self.unannounced.clear()
+        if not self.unannounced:
             return False
         waiting = (s for s in list(self.unannounced.values()) if self._is_to_tell(s))
         piece = list(islice(waiting, BATCH))

@@ -3,6 +3,7 @@
 import gc
 import os
 import platform
+import re
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
@@ -35,13 +36,19 @@ def machine(command: list[str], *, packages: Iterable[str] = ()) -> dict[str, An
             "implementation": platform.python_implementation(),
             "build": " ".join(platform.python_build()),
             "compiler": platform.python_compiler(),
-            "configured_with": sysconfig.get_config_var("CONFIG_ARGS"),
+            "configured_with": _configuration(),
             "compiled_with": sysconfig.get_config_var("OPT"),
             "flags": list(sys.flags),
             "gc_thresholds": gc.get_threshold(),
         },
         "versions": {name: version(name) for name in _PACKAGES} | dict(_installed(packages)),
     }
+
+
+def _configuration() -> str | None:
+    """What makes Python fast or slow; where it lies tells nothing."""
+    told: str | None = sysconfig.get_config_var("CONFIG_ARGS")
+    return told and re.sub(r"'--\w*prefix=[^']*' ?", "", told)
 
 
 def _installed(packages: Iterable[str]) -> Iterator[tuple[str, str]]:

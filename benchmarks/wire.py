@@ -10,13 +10,13 @@ from benchmarks.clients import find_wrk, saturate, with_wrk, wrk_version
 from benchmarks.loads import HALF, SATURATION, Plan, measure, rows
 from benchmarks.machine import machine
 from benchmarks.servers import SERVERS, cores, on_core
-from benchmarks.subjects import BARE, FULL, NO_OP, ONE_LINE, SUBJECTS
+from benchmarks.subjects import BARE, FLOOR, FULL, NO_OP, ONE_LINE, SUBJECTS
 from benchmarks.tables import print_table
 from benchmarks.written import write
 
 __all__ = ["REACH", "main"]
 
-_USUAL = (BARE, NO_OP, "one frame: id and header", ONE_LINE, FULL)
+_USUAL = (BARE, NO_OP, FLOOR, "one frame: id and header", ONE_LINE, FULL)
 
 REACH = {
     (SATURATION, "requests_per_second_to_bare"): 0.90,

@@ -105,7 +105,7 @@ def test_request_writes_what_it_measured(tmp_path: Path) -> None:
 
 def assert_complete(scenario: dict[str, Any]) -> None:
     subjects = scenario["subjects"]
-    assert len(subjects) == 18
+    assert len(subjects) == 19
     for row in subjects.values():
         assert row["requests"] >= 2
         assert len(row["gc_collections_per_100_000"]) == 3
@@ -116,7 +116,7 @@ def assert_complete(scenario: dict[str, Any]) -> None:
     bare = subjects["bare app"]
     assert bare["cpu_added_us"]["min"] == bare["cpu_added_us"]["max"] == 0
     assert [row["cpu_step_us"] is None for row in subjects.values()] == [True] + 8 * [False] + (
-        9 * [True]
+        10 * [True]
     )
     for promise in scenario["reach"].values():
         assert isinstance(promise["kept"], bool)
@@ -206,7 +206,7 @@ def test_a_promise_is_kept_up_to_its_limit(
 ) -> None:
     """What was not measured is not kept."""
     full = "ErrorKit: everything, start + completion"
-    row = {"cpu_added_us": {"best": measured}, "cheaper_than_guide": measured}
+    row = {"cpu_added_us": {"best": measured, "median": measured}, "cheaper_than_guide": measured}
     per_chunk = None if measured is None else {full: row}
     (promise,) = figures.reach({full: row}, [name], per_chunk=per_chunk).values()
     assert promise == {"wanted": figures.REACH[name], "measured": measured, "kept": kept}
