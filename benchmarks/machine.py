@@ -48,7 +48,7 @@ def machine(command: list[str], *, packages: Iterable[str] = ()) -> dict[str, An
 def _configuration() -> str | None:
     """What makes Python fast or slow; where it lies tells nothing."""
     told: str | None = sysconfig.get_config_var("CONFIG_ARGS")
-    return told and re.sub(r"'--\w*prefix=[^']*' ?", "", told)
+    return None if told is None else " ".join(re.findall(r"--(?:enable|disable|with)-[\w-]+", told))
 
 
 def _installed(packages: Iterable[str]) -> Iterator[tuple[str, str]]:
