@@ -26,7 +26,7 @@ _MAX_NAME_CHARS = 64
 
 
 class Sample:
-    """One occurrence of an error, bounded in size.
+    """One occurrence of an error, bounded in size; raises TypeError for what no server hands on.
 
     To read the sources of a traceback and to take the secrets out of all that is shown costs a
     millisecond, which an error must not cost the requests beside it: most samples are replaced
@@ -54,7 +54,7 @@ class Sample:
             record[ID],
             record[METHOD],
             str(record[PATH])[: _PATH_LIMIT + MARGIN + 1],
-            record[QUERY][: _PATH_LIMIT + 1],
+            b"%b" % record[QUERY][: _PATH_LIMIT + 1],  # what is no bytes raises now, and is counted
             record[STATUS],
             _first(record[HEADERS]),
             caught.snapshot if caught else None,
@@ -89,7 +89,8 @@ class Sample:
 
 
 def _first(headers: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
-    return {name: value[:_PATH_LIMIT] for name, value in list(headers.items())[:_MAX_HEADERS]}
+    first = list(headers.items())[:_MAX_HEADERS]
+    return {b"%b" % name: b"%b" % value[:_PATH_LIMIT] for name, value in first}
 
 
 def _texts(headers: Mapping[bytes, bytes]) -> list[tuple[str, str]]:

@@ -197,6 +197,18 @@ async def test_a_sample_is_of_the_moment_although_it_is_made_readable_later() ->
     assert (before.sample["context"]["sizes"], after.sample["context"]["sizes"]) == ([1, 2], [3])
 
 
+@pytest.mark.parametrize(
+    "odd", [{"query_string": "a=1"}, {"headers": [("x-name", "text")]}], ids=["query", "headers"]
+)
+async def test_what_is_too_odd_to_sample_is_counted_when_it_happens_not_when_it_is_read(
+    odd: dict[str, Any],
+) -> None:
+    bench = Bench()
+    await bench.get("/raise/memory", **odd)
+    assert [group.as_dict()["sample"] for group in bench.tracker.groups()] == [{}]
+    assert bench.tracker.sample_errors == 1
+
+
 async def test_a_sample_that_waits_to_be_read_holds_no_more_than_it_shows() -> None:
     bench = Bench()
     headers = [(b"x-%d" % number, b"v" * 60_000) for number in range(60)]
