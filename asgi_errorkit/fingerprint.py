@@ -12,6 +12,7 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from types import CodeType
 from typing import Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
 
 import orjson
 
@@ -189,15 +190,22 @@ def type_name(cls: type) -> str:
 
 def is_any_of(cls: type, names: frozenset[str]) -> bool:
     """Whether a class, or one that it is derived from, bears one of these names."""
-    # The hash of a class with a metaclass of its own may raise.
-    return not names.isdisjoint(_names_of(cls) if type(cls) is type else _names(cls))
+    if type(cls) is not type:  # the hash of a class with a metaclass of its own may raise
+        return not names.isdisjoint(_names(cls))
+    known = _known_names.get(cls)
+    if known is None:
+        if len(_known_names) >= _MAX_PLACES:
+            _known_names.clear()
+        known = _known_names[cls] = frozenset(_names(cls))
+    return not names.isdisjoint(known)
+
+
+# Weak keys, for a class may hold all of an application.
+_known_names: WeakKeyDictionary[type, frozenset[str]] = WeakKeyDictionary()
 
 
 def _names(cls: type) -> list[str]:
     return [type_name(each) for each in _mro(cls)]
-
-
-_names_of = lru_cache(maxsize=256)(_names)
 
 
 class _Place(NamedTuple):
@@ -290,7 +298,7 @@ def _place(code: CodeType) -> _Place:
 
 
 def _locate(code: CodeType) -> _Place:
-    file = _file(code.co_filename)
+    file = _file(str.__str__(code.co_filename))  # a plain one: its hash is asked for
     function = safe_str(code.co_qualname, _MAX_NAME_CHARS)
     key = re.sub(r"0x[0-9a-fA-F]+", "#", f"{file.stable}:{function}")
     return _Place(code, file.shown, function, file.in_app, key)
@@ -389,9 +397,11 @@ def _frame(code: CodeType, line: int | None, source_lines: int) -> Frame:
         place = _place(code)
         number = line or 0  # generated code has frames without a line
         source = _source(code, number, source_lines)
+        frame = Frame(place.file, number, place.function, place.in_app, source)
+        if not source:  # it may be known later, as that of a notebook's cell
+            return frame
         if len(_shown) >= _MAX_SHOWN:
             _shown.clear()
-        frame = Frame(place.file, number, place.function, place.in_app, source)
         known = _shown[key] = (code, frame)
     return known[1]
 

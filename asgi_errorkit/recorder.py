@@ -424,16 +424,16 @@ class Recorder:
             is_more = self._take(None if most is None else self._capacity // 4 + most)
             if sum(map(len, self._backlog)) > 2 * self._capacity:  # what waits is bounded
                 most = None
+            left = sys.maxsize if most is None else most
             offset = self.wall_clock() - self.clock()
-            while self._backlog:
+            while self._backlog and left > 0:
                 records = self._backlog.popleft()
-                if most is not None and len(records) > most:
-                    self._backlog.appendleft(records[most:])
-                    records = records[:most]
+                if len(records) > left:
+                    self._backlog.appendleft(records[left:])
+                    records = records[:left]
+                left -= len(records)
                 self._feed(self.sinks, records, offset)
-                if most is not None:
-                    return is_more or bool(self._backlog)
-            return is_more
+            return is_more or bool(self._backlog)
         finally:
             self._draining = False
 
@@ -470,6 +470,7 @@ class Recorder:
             is_new: bool = state[TAKEN] != DONE
             state[TAKEN] = DONE
             self.amid.pop(id(state), None)
+            self.unannounced.pop(id(state), None)
             return is_new
         state[TAKEN] = AMID
         self.amid[id(state)] = self.unannounced[id(state)] = state
@@ -496,20 +497,17 @@ class Recorder:
         So a request that ends soon costs one record, and the start of a long one is logged within
         a flush.
         """
-        if not self._log_sinks:
-            self.unannounced.clear()
-        if not self.unannounced:
+        if not self._log_sinks or not self.unannounced:
             return False
-        waiting = (s for s in list(self.unannounced.values()) if self._is_to_tell(s))
-        piece = list(islice(waiting, BATCH))
-        by_sink: dict[int, list[Record]] = {}
-        for state in piece:
-            del self.unannounced[id(state)]
-            if state[LOGGED] in self._log_sinks:  # else it is for another recorder to tell
+        self._draining = True  # a signal handler must neither tell the same nor what follows
+        try:
+            waiting = (s for s in list(self.unannounced.values()) if self._is_to_tell(s))
+            piece = list(islice(waiting, BATCH))
+            by_sink: dict[int, list[Record]] = {}
+            for state in piece:
+                self.unannounced.pop(id(state), None)
                 state[ANNOUNCED] = True
                 by_sink.setdefault(state[LOGGED], []).append(announcement(state))
-        self._draining = True
-        try:
             for claim, records in by_sink.items():
                 self._feed([self._log_sinks[claim]], records, self.wall_clock() - self.clock())
         finally:
@@ -517,11 +515,15 @@ class Recorder:
         return len(piece) == BATCH
 
     def _is_to_tell(self, state: State) -> bool:
-        """Whether an exchange still goes on, and, of a session, has been accepted."""
+        """Whether it goes on, and, of a session, has been accepted, and this recorder logs it.
+
+        A frame further in may yet claim it, or it may be for another recorder to tell.
+        """
         if state[SCOPE] is None or state[ANNOUNCED]:
             self.unannounced.pop(id(state), None)
             return False
-        return state[SESSION] is None or state[STATUS] == 101
+        is_begun = state[SESSION] is None or state[STATUS] == 101
+        return is_begun and state[LOGGED] in self._log_sinks
 
     def _feed(self, sinks: Sequence[Sink], records: Sequence[Record], offset: float) -> None:
         batch = Batch(records, outcomes_of(records), offset)
@@ -622,6 +624,7 @@ def tell_joined(state: State) -> None:
     joined, state[JOINED] = state[JOINED], ()
     for recorder in joined:
         recorder.guests.pop(id(state), None)
+        recorder.unannounced.pop(id(state), None)
         copy = state.copy()
         copy[SCOPE] = None
         recorder.publish(copy)

@@ -15,11 +15,12 @@ from asgi_errorkit.exchange import (
     trace_context,
 )
 from asgi_errorkit.fingerprint import as_json
-from asgi_errorkit.redact import MARGIN, Redactor
+from asgi_errorkit.redact import MARGIN, Redactor, safe_str
 
 __all__ = ["Sample"]
 
 _PATH_LIMIT = 2048
+_KEPT_CHARS = _PATH_LIMIT + MARGIN + 1  # so that a secret which was cut is known to be cut
 _HEADER_LIMIT = 256
 _MAX_HEADERS = 50
 _MAX_NAME_CHARS = 64
@@ -53,7 +54,7 @@ class Sample:
         self._raw = (
             record[ID],
             record[METHOD],
-            str(record[PATH])[: _PATH_LIMIT + MARGIN + 1],
+            safe_str(record[PATH], _KEPT_CHARS),
             b"%b" % record[QUERY][: _PATH_LIMIT + 1],  # what is no bytes raises now, and is counted
             record[STATUS],
             _first(record[HEADERS]),
@@ -65,6 +66,12 @@ class Sample:
         if self._told is None:
             self._told = self._tell()
         return self._told
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.as_dict()  # code objects cannot be pickled
+
+    def __setstate__(self, told: dict[str, Any]) -> None:
+        self._told = told
 
     def _tell(self) -> dict[str, Any]:
         request_id, method, path, query, status, headers, snapshot = self._raw
@@ -90,7 +97,7 @@ class Sample:
 
 def _first(headers: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
     first = list(headers.items())[:_MAX_HEADERS]
-    return {b"%b" % name: b"%b" % value[:_PATH_LIMIT] for name, value in first}
+    return {b"%b" % name: b"%b" % value[:_KEPT_CHARS] for name, value in first}
 
 
 def _texts(headers: Mapping[bytes, bytes]) -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import linecache
 import os
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from asgi_errorkit.fingerprint import (
     fingerprint,
     format_text,
     frames,
+    is_any_of,
     snapshot,
     top_in_app,
 )
@@ -101,6 +103,34 @@ def test_what_was_passed_is_remembered_within_a_bound(module):
         function = eval(f"lambda: {'-' * (number % 50)}[][{number}]")
         seen(function)
     assert len(tracebacks._known) <= 1024
+
+
+def test_a_class_that_was_looked_at_is_not_kept_alive():
+    def made():
+        class LostError(Exception):
+            pass
+
+        assert is_any_of(LostError, frozenset(("Exception",)))
+        assert not is_any_of(LostError, frozenset(("KeyError",)))
+        return weakref.ref(LostError)
+
+    seen_class = made()
+    gc.collect()
+    assert seen_class() is None
+
+
+def test_a_source_that_comes_to_be_known_is_shown():
+    """As that of a notebook's cell, which is run before it is registered."""
+    namespace = {}
+    exec(compile("def fail():\n    raise ValueError\n", "<cell-77>", "exec"), namespace)
+    snap = seen(namespace["fail"])
+    assert frames(snap)[-1].source == ()
+    lines = ["def fail():\n", "    raise ValueError\n"]
+    linecache.cache["<cell-77>"] = (1, None, lines, "<cell-77>")
+    try:
+        assert frames(snap)[-1].source[-1] == (2, "    raise ValueError")
+    finally:
+        del linecache.cache["<cell-77>"]
 
 
 def test_a_traceback_is_redacted_frame_by_frame(module):

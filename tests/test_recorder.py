@@ -22,14 +22,17 @@ from asgi_errorkit.exchange import (
     END,
     ENDED,
     ID,
+    JOINED,
     KIND,
+    LOGGED,
     SCOPE,
     START,
     TAKEN,
     Record,
+    announcement,
     begin,
 )
-from asgi_errorkit.recorder import BATCH, Batch, Recorder
+from asgi_errorkit.recorder import BATCH, Batch, Recorder, tell_joined
 from asgi_errorkit.testing import HandClock, LogLines, http_scope, request
 
 
@@ -328,6 +331,80 @@ def test_a_request_that_drains_takes_no_more_than_its_portion() -> None:
     assert kept.sizes == [BATCH, BATCH]  # it catches up
     recorder.drain()
     assert len(kept.records) == 1000
+
+
+def test_what_has_ended_is_not_held_for_an_announcement_that_nobody_makes() -> None:
+    recorder, kept = recorder_of(), Kept()
+    recorder.add_log_sink(kept, id(kept))
+    for _ in range(20):
+        states = [begin(http_scope(), {}, "a", recorder.clock, 0.0, id(kept)) for _ in range(50)]
+        for state in states:
+            recorder.open(state)
+        recorder.drain()
+        for state in states:
+            recorder.finish(state)
+        recorder.drain()
+    assert recorder.unannounced == {} == recorder.amid
+
+
+def test_what_is_claimed_while_it_runs_is_announced_then() -> None:
+    """By a frame further in, which a slow frame between the two has kept waiting."""
+    recorder, log = recorder_of(), Kept()
+    recorder.add_log_sink(log, id(log))
+    state = begin(http_scope(), {}, "late", recorder.clock, 0.0)
+    recorder.open(state)
+    recorder.flush()
+    state[LOGGED] = id(log)
+    recorder.flush()
+    assert [record[KIND] for record in log.records] == [START]
+
+
+def test_a_flush_amid_an_announcement_tells_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a signal handler or a finalizer may, which may also end what is being announced."""
+    recorder, log = recorder_of(), Kept()
+    recorder.add_log_sink(log, id(log))
+    first, second = (
+        begin(http_scope(), {}, name, recorder.clock, 0.0, id(log)) for name in ("a", "b")
+    )
+
+    def interrupted(state: list[Any]) -> Record:
+        recorder.flush()
+        if state is first:
+            recorder.finish(state)
+            recorder.drain()
+        return announcement(state)
+
+    monkeypatch.setattr("asgi_errorkit.recorder.announcement", interrupted)
+    for state in (first, second):
+        recorder.open(state)
+    recorder.flush()
+    recorder.flush()
+    told = [(record[ID], record[KIND]) for record in log.records]
+    assert told == [("a", START), ("b", START), ("a", END)]
+
+
+def test_a_guest_that_ends_is_not_announced_afterwards() -> None:
+    recorder, log = recorder_of(), Kept()
+    recorder.add_log_sink(log, id(log))
+    state = begin(http_scope(), {}, "guest", recorder.clock, 0.0, id(log))
+    state[JOINED] = (recorder,)
+    recorder.guests[id(state)] = recorder.unannounced[id(state)] = state
+    tell_joined(state)
+    recorder.flush()  # before the state has let go of its scope
+    assert [record[KIND] for record in log.records] == [END]
+
+
+def test_a_portion_is_of_as_many_rings_as_it_takes() -> None:
+    """With many threads each has little, and what is drained keeps up with what is produced."""
+    recorder, kept = recorder_of(), Kept()
+    recorder.add_sink(kept)
+    threads = [threading.Thread(target=publish, args=(recorder,)) for _ in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    recorder.drain_inline()
+    assert len(kept.records) == 40
 
 
 def test_a_beginning_is_announced_to_the_sink_that_writes_the_lines_alone() -> None:
