@@ -1,13 +1,28 @@
 """Wrap any ASGI app in one line and know every failure."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from asgi_errorkit.breaker import CircuitBreaker
+from asgi_errorkit.circuit_policy import CircuitPolicy
+from asgi_errorkit.circuit_state import (
+    CIRCUIT_CLOSED,
+    CIRCUIT_HALF_OPEN,
+    CIRCUIT_OPEN,
+    CircuitState,
+    StateChange,
+)
 from asgi_errorkit.classify import Classifier
 from asgi_errorkit.cors import cors
 from asgi_errorkit.errors import (
     POLICIES,
+    CircuitOpenError,
+    DeadlineExceededError,
     ErrorAction,
     ErrorInfo,
     ErrorSeverity,
     ErrorType,
+    OverloadedError,
     PublicError,
 )
 from asgi_errorkit.exchange import Exchange, current
@@ -24,12 +39,70 @@ from asgi_errorkit.recorder import Recorder
 from asgi_errorkit.stack import ErrorKit, MiddlewareStack
 from asgi_errorkit.tracker import ErrorGroup, ErrorTracker
 
+if TYPE_CHECKING:
+    from asgi_errorkit.attempt import Failing
+    from asgi_errorkit.budget import RetryBudget
+    from asgi_errorkit.deadlines import fail_after
+    from asgi_errorkit.hedging import hedge
+    from asgi_errorkit.limiter import ConcurrencyLimiter
+    from asgi_errorkit.limits import AdaptiveLimit
+    from asgi_errorkit.middleware.circuit_breaking import CircuitBreakingMiddleware
+    from asgi_errorkit.middleware.fallbacks import FallbackMiddleware
+    from asgi_errorkit.middleware.load_shedding import LoadSheddingMiddleware
+    from asgi_errorkit.middleware.retrying import RetryMiddleware
+    from asgi_errorkit.middleware.timeouts import TimeLimits, TimeoutMiddleware
+    from asgi_errorkit.recovery import Recovery, Retry
+    from asgi_errorkit.stale import StaleCopies
+
 __version__ = "0.1.0"
 
+# What survives failures is loaded when it is asked for: not every app has it.
+_LATER = {
+    "AdaptiveLimit": "limits",
+    "CircuitBreakingMiddleware": "middleware.circuit_breaking",
+    "ConcurrencyLimiter": "limiter",
+    "Failing": "attempt",
+    "FallbackMiddleware": "middleware.fallbacks",
+    "LoadSheddingMiddleware": "middleware.load_shedding",
+    "Recovery": "recovery",
+    "Retry": "recovery",
+    "RetryBudget": "budget",
+    "RetryMiddleware": "middleware.retrying",
+    "StaleCopies": "stale",
+    "TimeLimits": "middleware.timeouts",
+    "TimeoutMiddleware": "middleware.timeouts",
+    "fail_after": "deadlines",
+    "hedge": "hedging",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})
+
+
 __all__ = [
+    "CIRCUIT_CLOSED",
+    "CIRCUIT_HALF_OPEN",
+    "CIRCUIT_OPEN",
     "POLICIES",
+    "AdaptiveLimit",
     "Answer",
+    "CircuitBreaker",
+    "CircuitBreakingMiddleware",
+    "CircuitOpenError",
+    "CircuitPolicy",
+    "CircuitState",
     "Classifier",
+    "ConcurrencyLimiter",
+    "DeadlineExceededError",
     "ErrorAction",
     "ErrorGroup",
     "ErrorHandlingMiddleware",
@@ -39,20 +112,34 @@ __all__ = [
     "ErrorTracker",
     "ErrorType",
     "Exchange",
+    "Failing",
+    "FallbackMiddleware",
     "FromHeader",
     "FromPath",
     "FromQuery",
+    "LoadSheddingMiddleware",
     "MiddlewareStack",
     "Outcome",
+    "OverloadedError",
     "PerformanceMetrics",
     "PerformanceMonitoringMiddleware",
     "PublicError",
     "Recorder",
+    "Recovery",
     "RequestIdFilter",
     "RequestIds",
     "RequestLog",
+    "Retry",
+    "RetryBudget",
+    "RetryMiddleware",
+    "StaleCopies",
+    "StateChange",
     "StructuredLoggingMiddleware",
+    "TimeLimits",
+    "TimeoutMiddleware",
     "cors",
     "current",
+    "fail_after",
     "from_user",
+    "hedge",
 ]

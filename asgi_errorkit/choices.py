@@ -6,24 +6,16 @@ from itertools import count
 from typing import Any, Protocol
 
 from asgi_errorkit.classify import Classifier
-from asgi_errorkit.exchange import NOBODY, Exchange
+from asgi_errorkit.exchange import NOBODY, Caught, Exchange
 from asgi_errorkit.identity import RequestIds
 from asgi_errorkit.recorder import Recorder
 from asgi_errorkit.types import Message, Scope, Send
 
-__all__ = ["Answers", "Choices", "merged"]
+__all__ = ["Answers", "Choices", "merged", "watching"]
 
 
 class Answers(Protocol):
     """What a frame asks of the part that answers errors."""
-
-    def may_replace(self, start: Message) -> bool:
-        """Whether a start message looks like a framework's stock 500."""
-        ...
-
-    def replaces(self, body: Message) -> bool:
-        """Whether the body after such a start shows that it is one."""
-        ...
 
     async def observe(self, exchange: Exchange, exc: Exception) -> None:
         """Tell the application's own hook of an error."""
@@ -50,8 +42,20 @@ class Choices:
     logs: int = NOBODY  # the claim of the sink that writes the log lines
     captures: frozenset[str] = frozenset()  # the frameworks asked for what they swallow
     prepare: Callable[[Scope], None] | None = None  # what is to be done at the first scope
+    learn: Callable[[Caught], None] | None = None  # whose breakers hear of an error at once
     collect: Callable[[Scope], dict[str, Any] | None] | None = None
     number: int = field(default_factory=_numbers.__next__)  # by which the recorder knows them
+
+
+def watching(
+    recorder: Recorder, classifier: Classifier, within: Choices | None, ids: RequestIds | None
+) -> Choices:
+    """The choices of a frame that opens an exchange for what needs one, and does nothing else."""
+    return Choices(
+        recorder=recorder,
+        classifier=classifier,
+        ids=ids or (within.ids if within else RequestIds()),
+    )
 
 
 def merged(side_by_side: Sequence[Choices]) -> Choices:
@@ -65,5 +69,6 @@ def merged(side_by_side: Sequence[Choices]) -> Choices:
         logs=next((c.logs for c in side_by_side if c.logs), 0),
         captures=answering.captures,
         prepare=answering.prepare,
+        learn=answering.learn,
         collect=next((c.collect for c in side_by_side if c.collect is not None), None),
     )

@@ -10,10 +10,13 @@ from asgi_errorkit.options import check_headers, check_number, check_text, check
 
 __all__ = [
     "POLICIES",
+    "CircuitOpenError",
+    "DeadlineExceededError",
     "ErrorAction",
     "ErrorInfo",
     "ErrorSeverity",
     "ErrorType",
+    "OverloadedError",
     "PublicError",
 ]
 
@@ -195,6 +198,12 @@ class PublicError(Exception):
     ValueError for what cannot be sent.
     """
 
+    public_name: str | None = None
+    """What clients are told as the error's type; None tells the name of its ``error_type``."""
+
+    ends_as: str | None = None
+    """The outcome of a request that this error ends; None leaves it to the rest of the story."""
+
     def __init__(
         self,
         detail: str,
@@ -226,3 +235,82 @@ class PublicError(Exception):
         self.retry_after_seconds = retry_after_seconds
         self.headers = dict(headers or {})
         self.context = dict(context or {})
+
+
+class CircuitOpenError(PublicError):
+    """A call was refused, for what it needs is known to be failing; answered with 503.
+
+    ``name`` is the breaker's, which clients are not told; ``retry_after_seconds`` says when the
+    breaker will let somebody try. ``triggered_at`` (seconds since the epoch), ``error_count`` and
+    ``threshold`` tell why it opened; None where that is not known, as when it was opened by hand.
+    """
+
+    public_name = "CircuitBreakerError"
+    ends_as = "circuit_open"
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        retry_after_seconds: float,
+        error_type: ErrorType = ErrorType.EXTERNAL_SERVICE,
+        triggered_at: float | None = None,
+        error_count: int | None = None,
+        threshold: float | None = None,
+    ) -> None:
+        super().__init__(
+            f"Service temporarily unavailable due to {error_type.value.replace('_', ' ')} errors",
+            error_type=error_type,
+            status_code=503,
+            retry_after_seconds=retry_after_seconds,
+            context={
+                "triggered_at": triggered_at,
+                "error_count": error_count,
+                "threshold": threshold,
+            },
+        )
+        self.name = name
+
+    def __str__(self) -> str:
+        return f"the circuit {self.name!r} is open; retry in {self.retry_after_seconds:.1f} s"
+
+
+class DeadlineExceededError(PublicError, TimeoutError):
+    """The time that was given to a request or a call is up; answered with 504.
+
+    ``limit`` says which time: a request's "total", "first_byte" or "idle", or a "call"'s, which
+    alone does not end its request as timed out; ``seconds`` how much it was.
+    """
+
+    def __init__(self, limit: str, seconds: float) -> None:
+        super().__init__(
+            "The answer took too long to make.", error_type=ErrorType.TIMEOUT, status_code=504
+        )
+        self.limit = limit
+        self.seconds = seconds
+        self.ends_as = None if limit == "call" else "timeout"
+
+    def __str__(self) -> str:
+        return f"the {self.limit.replace('_', ' ')} time of {self.seconds:g} s is up"
+
+
+class OverloadedError(PublicError):
+    """There is more to do than can be done, and this was refused unheard; answered with 503.
+
+    ``reason`` says what was full: "limit", "queue", "queue_timeout" or "memory".
+    """
+
+    public_name = "OverloadedError"
+    ends_as = "shed"
+
+    def __init__(self, reason: str, *, retry_after_seconds: float = 1.0) -> None:
+        super().__init__(
+            "The service has more to do than it can right now.",
+            error_type=ErrorType.SYSTEM,
+            status_code=503,
+            retry_after_seconds=retry_after_seconds,
+        )
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"refused, for there is too much to do ({self.reason.replace('_', ' ')})"

@@ -3,13 +3,14 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar, Token
-from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
+from math import inf
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from asgi_errorkit.classify import Verdict
 from asgi_errorkit.fingerprint import Snapshot
 from asgi_errorkit.types import Message, Scope, Send
 
-__all__ = ["Caught", "Exchange", "Record", "Seen", "State", "begin", "current"]
+__all__ = ["Caught", "Deadline", "Exchange", "Record", "Seen", "State", "begin", "current"]
 
 T = TypeVar("T")
 
@@ -65,9 +66,10 @@ paid for by every request."""
     JOINED,  # tuple of the recorders of frames further in
     ANNOUNCED,  # bool, its start has been logged; only the drain writes it
     TAKEN,  # AMID: taken from the ring while it ran; DONE: handed on since; else None
-) = range(37)
+    DEADLINE,  # Deadline of what limits its time, the innermost; emptied by that; or None
+) = range(38)
 
-UNKNOWN: Final = (None, 0, 0, False, False, False, *(None,) * 7, (), False, None)
+UNKNOWN: Final = (None, 0, 0, False, False, False, *(None,) * 7, (), False, None, None)
 """The places from FIRST_BYTE on, of an exchange that begins."""
 
 START, END, ERROR = range(3)
@@ -76,6 +78,9 @@ AMID, DONE = range(1, 3)
 
 GIVEN: Final = ("timeout", "shed", "circuit_open")
 """The outcomes that nobody can tell from outside: whoever refuses a request says which it is."""
+
+FALLBACK: Final = "fallback"
+"""As ``ENDED_AS``: something else answers in place of what failed."""
 
 NOBODY: Final = 0
 """As ``LOGGED``: nobody writes the lines of this exchange."""
@@ -91,6 +96,14 @@ class Caught(NamedTuple):
     counted_by: tuple[int, ...] = ()  # the ids of the trackers that were told of it before
     handled: bool = False  # the app has a handler for it, whose answer says how bad it is
     despite_status: bool = False  # answered with 200 or 400 although nobody meant it: GraphQL, MCP
+
+
+class Deadline(Protocol):
+    """What limits the time of an exchange; ``called`` tells that it has been told to end."""
+
+    @property
+    def called(self) -> bool: ...
+    def remaining(self) -> float: ...
 
 
 class Seen(NamedTuple):
@@ -223,6 +236,8 @@ class Exchange:
     held = _Place[list[Message] | None](HELD)
     joined = _Place[tuple[Any, ...]](JOINED)
     logged = _Place[int](LOGGED)
+    ended_as = _Place[str | None](ENDED_AS)
+    deadline = _Place[Deadline | None](DEADLINE)
 
     def __init__(self, state: State) -> None:
         self.state = state
@@ -263,6 +278,12 @@ class Exchange:
         """Seconds since the request came in; of an ended one, how long it took."""
         ended_at = self.ended_at
         return float((self.now() if ended_at is None else ended_at) - self.started_at)
+
+    def remaining(self) -> float | None:
+        """Seconds until the time given to this request is up, 0 at the least; None if none was."""
+        deadline = self.deadline
+        left = inf if deadline is None else deadline.remaining()
+        return None if left == inf else max(0.0, left)
 
     def end_as(self, outcome: str) -> None:
         """Say why a request is refused or cut short: "timeout", "shed" or "circuit_open".

@@ -5,6 +5,7 @@ from types import CodeType, TracebackType
 from typing import Any
 
 from asgi_errorkit.choices import Answers, Choices
+from asgi_errorkit.errors import PublicError
 from asgi_errorkit.exchange import (
     CHOICES,
     CURRENT,
@@ -81,7 +82,7 @@ def failing(exchange: Exchange, choices: Choices, message: Message) -> bool:
     answers, seen, status = choices.answers, exchange.seen, message.get("status")
     if isinstance(status, int) and status < 500:
         return False  # of an enumeration of them
-    if answers is not None and status == 500 and holds(exchange, answers, message):
+    if answers is not None and status == 500 and holds(exchange, message):
         return True
     if seen is not None and exchange.caught is None and isinstance(seen.exc, Exception):
         keep(exchange, seen.exc, exchange.choices)
@@ -149,7 +150,7 @@ def keep(
     counted_by = seen.counted_by if seen else ()
     true = _unwrapped(exc)
     answered = seen is not None and seen.answered
-    exchange.caught = Caught(
+    exchange.caught = caught = Caught(
         snapshot(true),
         choices.classifier(true),
         late=exchange.complete,
@@ -157,9 +158,19 @@ def keep(
         handled=handled,
         despite_status=despite_status,
     )
+    if not handled:
+        _learn(exchange, true, caught, choices)
     exchange.seen = Seen(exc, counted_by, untold=not handled, answered=answered)
     remember(true)
     return True
+
+
+def _learn(exchange: Exchange, true: BaseException, caught: Caught, choices: Choices) -> None:
+    """Tell the breakers at once, which are not to open a drain too late; and why it ended so."""
+    if choices.learn is not None:
+        choices.learn(caught)
+    if issubclass(type(true), PublicError) and exchange.ended_as is None:
+        exchange.ended_as = getattr(true, "ends_as", None)
 
 
 def _is_answered(exchange: Exchange) -> bool:
@@ -278,6 +289,8 @@ def tell_apart(exchange: Exchange | None, exc: Exception, choices: Choices) -> N
     """Publish a record of its own for an error beside a request, after it, or outside of any."""
     remember(exc)
     caught = Caught(snapshot(exc), choices.classifier(exc), late=True)
+    if choices.learn is not None:
+        choices.learn(caught)
     choices.recorder.publish(told_of(exchange, caught, choices.recorder.clock))
 
 

@@ -13,8 +13,18 @@ from asgi_errorkit.fingerprint import is_any_of
 from asgi_errorkit.response import FILE_BODIES, body, start, watch_file
 from asgi_errorkit.types import Message, Scope, Send
 
-__all__ = ["after_held", "has_last_resort", "holds", "let_go", "nothing", "release"]
+__all__ = [
+    "after_held",
+    "has_last_resort",
+    "holds",
+    "is_stock_body",
+    "is_stock_start",
+    "let_go",
+    "nothing",
+    "release",
+]
 
+_STOCK = b"Internal Server Error"
 
 _STARLETTE = frozenset(("starlette.applications.Starlette",))
 
@@ -23,7 +33,7 @@ async def nothing() -> None:
     """Stands for a message that is held back."""
 
 
-def holds(exchange: Exchange, answers: Answers, message: Message) -> bool:
+def holds(exchange: Exchange, message: Message) -> bool:
     """Hold the start of a response back if it may be a stock 500.
 
     Only one that is sent while an exception is being handled, and by no handler of the app's own
@@ -36,12 +46,33 @@ def holds(exchange: Exchange, answers: Answers, message: Message) -> bool:
     if any(cls.__name__ == "HTTPException" for cls in handled.__mro__):
         return False
     scope = exchange.scope
-    if exchange.started or scope is None or not answers.may_replace(message):
+    if exchange.started or scope is None or not is_stock_start(message):
         return False
     if has_last_resort(scope):  # what is registered there has answered
         return False
     exchange.held = [message]
     return True
+
+
+def is_stock_start(message: Message) -> bool:
+    """Whether a start announces exactly the bytes that Starlette answers with."""
+    given = message.get("headers")
+    if type(given) is not list:  # what can be read but once is not ours to read
+        return False
+    try:
+        headers = dict(given)
+    except (TypeError, ValueError):
+        return False
+    return headers.get(b"content-length") == b"%d" % len(_STOCK)
+
+
+def is_stock_body(message: Message) -> bool:
+    """Whether a message is the whole of Starlette's stock answer."""
+    return (
+        message.get("type") == "http.response.body"
+        and message.get("body") == _STOCK
+        and not message.get("more_body")
+    )
 
 
 def has_last_resort(scope: Scope) -> bool:
@@ -58,7 +89,7 @@ def after_held(
 ) -> Awaitable[None]:
     """Take what follows a held start: hold the stock body too, or let all of it go."""
     held = exchange.held or []
-    if len(held) == 1 and answers is not None and answers.replaces(message):
+    if len(held) == 1 and answers is not None and is_stock_body(message):
         held.append(message)
         return nothing()
     return release(exchange, [*held, message], send, header)

@@ -128,7 +128,7 @@ def _watching(
         if inner.held:
             return after_held(inner, answers, message, send, header)
         if message.get("type") == "http.response.start":
-            if message.get("status") == 500 and holds(inner, answers, message):
+            if message.get("status") == 500 and holds(inner, message):
                 return nothing()
             inner.status = message.get("status")
         return send(message)

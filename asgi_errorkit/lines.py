@@ -68,6 +68,7 @@ _WITHOUT_EXCEPTION = {
     Outcome.TIMEOUT: "the time that was given to it was up",
     Outcome.SHED: "refused, for there was more to do than could be done",
     Outcome.CIRCUIT_OPEN: "refused, for what it needs is known to be failing",
+    Outcome.FALLBACK: "refused, or failed without an exception; a fallback answered",
 }
 _OnDrain: TypeAlias = FromHeader | FromPath | FromQuery
 ON_DRAIN = (FromHeader, FromPath, FromQuery)

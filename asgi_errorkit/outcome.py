@@ -8,6 +8,7 @@ from asgi_errorkit.exchange import (
     COMPLETE,
     DISCONNECTED,
     ENDED_AS,
+    FALLBACK,
     INTERRUPTED,
     SESSION,
     STATUS,
@@ -36,11 +37,18 @@ class Outcome(Enum):
     TIMEOUT = "timeout"  # the time that was given to it was up
     SHED = "shed"  # it was refused unheard, for there was more to do than could be done
     CIRCUIT_OPEN = "circuit_open"  # it was refused, for what it needs is known to be failing
+    FALLBACK = "fallback"  # it failed, and something else answered below 400 in its place
 
     def __init__(self, text: str) -> None:
         # Plain attributes: an enum's own value is computed at each look.
         self.text = text
-        self.failed = text not in ("ok", "client_error", "client_disconnect", "cancelled")
+        self.failed = text not in (
+            "ok",
+            "client_error",
+            "client_disconnect",
+            "cancelled",
+            "fallback",
+        )
 
 
 _STATUSES = {Outcome.TIMEOUT: 504, Outcome.SHED: 503, Outcome.CIRCUIT_OPEN: 503}
@@ -58,6 +66,7 @@ def outcomes_of(records: Sequence[Record]) -> list[Outcome]:
         ok
         if record[COMPLETE]
         and record[CAUGHT] is None
+        and record[ENDED_AS] is None
         and not record[DISCONNECTED]
         and record[SESSION] is None
         and (record[STATUS] or 500) < 400
@@ -68,8 +77,9 @@ def outcomes_of(records: Sequence[Record]) -> list[Outcome]:
 
 def outcome_of(record: Record) -> Outcome:
     """Judge one ended exchange."""
-    if record[ENDED_AS] is not None and not _went_well(record):
-        return Outcome(record[ENDED_AS])
+    given = record[ENDED_AS]
+    if given is not None and _went_well(record) is (given == FALLBACK):
+        return Outcome(given)
     caught: Caught | None = record[CAUGHT]
     if caught is not None and caught.handled:
         caught = None  # the answer says how bad it was

@@ -99,6 +99,7 @@ class _Told(NamedTuple):
     headers: Any = None
     context: Any = None
     retry_after_seconds: Any = None
+    name: str | None = None
 
 
 def answer(failure: Failure, scope: Scope, *, debug: bool, redactor: Redactor) -> Answer:
@@ -136,7 +137,7 @@ def _told(failure: Failure) -> _Told:
     if exc is None:
         return _Told(status_code)
     if issubclass(type(exc), PublicError):
-        names = ("headers", "context", "retry_after_seconds")
+        names = ("headers", "context", "retry_after_seconds", "public_name")
         return _Told(status_code, _read_text(exc), *(_read(exc, name) for name in names))
     if not _is_meant(exc, status_code):
         return _Told(status_code)
@@ -219,7 +220,7 @@ def _problem(
     detail = told.detail or usual.words.sentence
     path = safe_str(scope.get("path", ""), PATH_CHARS)
     error = {
-        "type": usual.words.name,
+        "type": told.name or usual.words.name,
         "message": detail,
         "category": usual.category,
         "severity": usual.severity,

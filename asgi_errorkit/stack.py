@@ -5,6 +5,7 @@ from typing import Any
 
 from asgi_errorkit.apps import single_callable
 from asgi_errorkit.choices import Choices, merged
+from asgi_errorkit.composition import rank
 from asgi_errorkit.frame import frame
 from asgi_errorkit.identity import RequestIds
 from asgi_errorkit.middleware.error_handling import ErrorHandlingMiddleware
@@ -34,8 +35,10 @@ class MiddlewareStack:
     """Collects middlewares, then builds them around an app, the first added outermost.
 
     What is missing of the three defaults (logging, error handling, performance monitoring) is
-    added innermost, in that order. Ours that stand side by side are built as one frame; any pure
-    ASGI middleware class may stand between them. Once built, a stack does not change.
+    added innermost, in that order, but around what survives failures: that has an order of its
+    own (`asgi_errorkit.composition.ORDER`), which is checked. Of the defaults those that stand side
+    by side are built as one frame; any pure ASGI middleware class may stand between. Once built, a
+    stack does not change.
     """
 
     def __init__(
@@ -107,8 +110,7 @@ class MiddlewareStack:
         """The outermost callable, and the middlewares from the innermost out."""
         if self._built is not None:
             raise RuntimeError("this stack has been built around an app: make one for each app")
-        layers = list(self.middleware_stack)
-        layers += [(cls, {}) for cls in _DEFAULTS if not self._has(cls)]
+        layers = self._layers()
         built: list[Any] = []
         side_by_side: list[Choices] = []
         for cls, options in reversed(layers):
@@ -126,6 +128,22 @@ class MiddlewareStack:
         self.middleware_stack = layers
         self._built = kit
         return frame(app, merged(side_by_side)) if side_by_side else app, built
+
+    def _layers(self) -> list[tuple[type[Any], dict[str, Any]]]:
+        """What was added and, around what survives failures, what is missing of the defaults."""
+        added = list(self.middleware_stack)
+        first = next((n for n, (cls, _) in enumerate(added) if rank(cls) is not None), len(added))
+        within = next((cls for cls, _ in added[first:] if issubclass(cls, _DEFAULTS)), None)
+        if within is not None:
+            raise ValueError(
+                f"{within.__name__} belongs outside of {added[first][0].__name__}, whose decisions "
+                "it is to see: add it before"
+            )
+        return [
+            *added[:first],
+            *((cls, {}) for cls in _DEFAULTS if not self._has(cls)),
+            *added[first:],
+        ]
 
     def _made(self, cls: type[Any], app: ASGIApp, options: dict[str, Any]) -> Any:
         shared = self._shared(cls)
@@ -148,6 +166,8 @@ class MiddlewareStack:
                 "request_ids": self._request_ids,
                 "log_errors": False,  # the logging part does
             }
+        if rank(cls) is not None:
+            return {"error_tracker": self.error_tracker, "request_ids": self._request_ids}
         if issubclass(cls, _DEFAULTS):
             return {"recorder": self.error_tracker.recorder, "request_ids": self._request_ids}
         return {}
@@ -177,7 +197,8 @@ class ErrorKit:
     (never in production); ``log_level`` is the least level logged; ``capture`` says which
     frameworks are asked for the exceptions they answer themselves (see `ErrorHandlingMiddleware`). For the options of the parts
     give a ``stack`` instead: a `MiddlewareStack` with its middlewares added. The app is ``.app``;
-    ``logging``, ``errors`` and ``performance`` are the three parts.
+    ``logging``, ``errors`` and ``performance`` are the three parts, ``survival`` has what was added
+    to survive failures, the outermost first.
     """
 
     logging: StructuredLoggingMiddleware
@@ -214,6 +235,7 @@ class ErrorKit:
         self.app = app
         self.tracker = stack.error_tracker
         self._serve, built = stack._build(self, single_callable(app))  # noqa: SLF001  its other half
+        self.survival = [layer for layer in reversed(built) if rank(type(layer)) is not None]
         for layer in built:
             self._name(layer)
 
@@ -245,6 +267,8 @@ class ErrorKit:
             "performance_stats": self.get_performance_stats(),
             "alert_summary": {"total_alerts": 0, "recent_alerts": errors["recent_alerts"]},
             "circuit_breakers": errors["circuit_breakers"],
+            "breakers": self.tracker.breakers(),
+            "survival": {type(layer).__name__: layer.as_dict() for layer in self.survival},
             "recorder": {
                 **recorder.counts(),
                 "dropped_log_lines": self.logging.writer.dropped_lines,

@@ -1,16 +1,18 @@
-"""For tests: a clock that is set by hand, a raw ASGI client, and captured log lines."""
+"""For tests: a clock that is set by hand, a raw ASGI client, captured log lines, instant waits."""
 
 import io
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import orjson
 
+from asgi_errorkit import recovery
 from asgi_errorkit.response import FILE_BODIES
 from asgi_errorkit.types import ASGIApp, Message, Scope
 
-__all__ = ["HandClock", "LogLines", "Reply", "request", "session"]
+__all__ = ["HandClock", "LogLines", "Reply", "instant_waits", "request", "session"]
 
 _BODIES = FILE_BODIES | {"http.response.body"}
 
@@ -35,6 +37,26 @@ class LogLines(io.BytesIO):
         """Every line written so far, or those of one event."""
         lines = [orjson.loads(line) for line in self.getvalue().splitlines()]
         return [line for line in lines if event in (None, line["event"])]
+
+
+@contextmanager
+def instant_waits() -> Iterator[list[float]]:
+    """Within it no retry waits, in the whole process; gives the seconds they would have waited.
+
+    Other tasks get their turn all the same. The process's retry budget, which so many retries at
+    once would use up, is not asked; one that a `Retry` was given is.
+    """
+    waited: list[float] = []
+
+    def pass_by(seconds: float) -> float:
+        waited.append(seconds)
+        return 0.0
+
+    before, recovery.hook = recovery.hook, pass_by
+    try:
+        yield waited
+    finally:
+        recovery.hook = before
 
 
 class Reply:

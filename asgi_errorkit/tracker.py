@@ -8,6 +8,9 @@ from dataclasses import dataclass, field, fields, replace
 from math import inf
 from typing import Any
 
+from asgi_errorkit.breaker import CircuitBreaker
+from asgi_errorkit.breakers import Breakers
+from asgi_errorkit.circuit_policy import CircuitPolicy
 from asgi_errorkit.classify import Classifier, Verdict
 from asgi_errorkit.errors import ErrorAction, ErrorInfo, ErrorType
 from asgi_errorkit.exchange import (
@@ -39,7 +42,16 @@ from asgi_errorkit.redact import Redactor
 from asgi_errorkit.routes import RouteLabels
 from asgi_errorkit.samples import Sample
 
-__all__ = ["ErrorGroup", "ErrorTracker"]
+__all__ = ["OF_ERROR_TYPES", "ErrorGroup", "ErrorTracker"]
+
+OF_ERROR_TYPES = CircuitPolicy(
+    failure_rate_threshold=None,
+    window_seconds=60.0,
+    open_seconds=30.0,
+    max_open_seconds=300.0,
+    quiet_seconds=30.0,
+)
+"""For the breakers of types of errors, which hear of failures alone, and are asked, not entered."""
 
 _FULL_SAMPLES = 5
 _SAMPLE_EVERY_SECONDS = 10.0
@@ -125,7 +137,9 @@ class ErrorTracker:
     ``policies`` and ``rules`` are those of `asgi_errorkit.classify.Classifier`. ``release`` names
     the running version in the samples; default is the environment's ASGI_ERRORKIT_RELEASE.
     ``redact``: further names whose values are secret, here and in the answers of the middleware
-    that counts here; in a stack they act in every part.
+    that counts here; in a stack they act in every part. Each error feeds the breaker of its type
+    (see `is_circuit_broken`), whose policy ``error_type_policy`` is; ``max_breakers`` bounds those
+    of dependencies and routes together with them.
     """
 
     def __init__(
@@ -136,9 +150,13 @@ class ErrorTracker:
         max_groups: int = 500,
         release: str | None = None,
         redact: Sequence[str] = (),
+        error_type_policy: CircuitPolicy = OF_ERROR_TYPES,
+        max_breakers: int = 1000,
         recorder: Recorder | None = None,
     ) -> None:
         check_type("recorder", recorder, Recorder)
+        check_type("error_type_policy", error_type_policy, CircuitPolicy)
+        check_whole("max_breakers", max_breakers, least=1, example=1000)
         check_whole("max_groups", max_groups, least=1, example=500)
         if release is not None:
             check_text("release", release, example="1.4.2")
@@ -153,6 +171,12 @@ class ErrorTracker:
         self._windows = Windows(_Counts, width_seconds=1.0, count=HISTORY_MINUTES * 60)
         self._labels = RouteLabels(self.redactor)
         self.recorder.add_sink(self.observe)
+        self.circuits = Breakers(
+            maximum=max_breakers,
+            clock=self.recorder.clock,
+            wall_clock=self.recorder.wall_clock,
+        )
+        self._error_type_policy = error_type_policy or OF_ERROR_TYPES
 
     def record_error(
         self,
@@ -164,7 +188,8 @@ class ErrorTracker:
 
         ``error_info`` defaults to the policy of the type. The exception is ``context["exception"]``,
         or the one being handled; should it later escape from the same request, it is not counted
-        again. Raises TypeError for what is no ErrorType, ErrorInfo or mapping.
+        again. The type's breaker hears of it at once. Raises TypeError for what is no ErrorType,
+        ErrorInfo or mapping.
         """
         if not isinstance(error_type, ErrorType):
             raise TypeError(
@@ -182,11 +207,66 @@ class ErrorTracker:
             Verdict(info, info.status_code or 500, "rule"),
             {k: v for k, v in (context or {}).items() if v is not exc} or None,
         )
+        self._feed(info)
         exchange = current()
         if exchange is not None and exc is not None:
             before = exchange.seen if exchange.seen and exchange.seen.exc is exc else Seen(exc)
             exchange.seen = before._replace(counted_by=(*before.counted_by, id(self)))
         self.recorder.publish(told_of(exchange, caught, self.recorder.clock))
+
+    def breaker(self, name: str | ErrorType, policy: CircuitPolicy | None = None) -> CircuitBreaker:
+        """The circuit breaker of a dependency such as "model:sdxl", or of a type of errors.
+
+        ``policy`` is that of one that is new. What stands before the colon says, if it is the value
+        of an `ErrorType`, which errors those are told of who are refused.
+        """
+        if isinstance(name, ErrorType):
+            return self.circuits.of(name.value, policy or self._error_type_policy, error_type=name)
+        return self.circuits.of(name, policy)
+
+    def is_circuit_broken(self, error_type: ErrorType) -> bool:
+        """Whether there have been so many errors of a type that what leads to them is to be left.
+
+        As many as the ``circuit_break_threshold`` of their policy, with no `record_success` between
+        and none older than a minute (see `OF_ERROR_TYPES`). It asks only: no request is refused for
+        it but by code that looks. After a while it is False again, for others to try; an error
+        makes it True for longer.
+        """
+        if not isinstance(error_type, ErrorType):
+            raise TypeError(
+                f"error_type must be an ErrorType, e.g. ErrorType.MODEL; got {error_type!r:.200}"
+            )
+        known = self.circuits.get(error_type.value)
+        return known is not None and known.is_open
+
+    def record_success(self, error_type: ErrorType) -> None:
+        """What could have led to an error of this type went well: its failures in a row end here."""
+        known = self.circuits.get(error_type.value)
+        if known is not None:
+            known.record_success()
+
+    @property
+    def circuit_breakers(self) -> dict[str, dict[str, Any]]:
+        """What is refused now, by name: ``triggered_at``, ``error_count``, ``threshold`` and more."""
+        return self.circuits.open()
+
+    def breakers(self) -> list[dict[str, Any]]:
+        """Every breaker as plain JSON-able data."""
+        return [breaker.as_dict() for breaker in self.circuits.all()]
+
+    def learn(self, caught: Caught) -> None:
+        """Feed the breaker of an error's type, unless it was told of it before.
+
+        What is the client's fault breaks no circuit.
+        """
+        if caught.verdict.status_code >= 500 and id(self) not in caught.counted_by:
+            self._feed(caught.verdict.info)
+
+    def _feed(self, info: ErrorInfo) -> None:
+        if info.circuit_break_threshold > 0 and info.action is not ErrorAction.IGNORE:
+            self.breaker(info.error_type).record_failure(
+                consecutive_failures=info.circuit_break_threshold
+            )
 
     def get_error_stats(self, window_minutes: float = 5) -> dict[str, Any]:
         """What went wrong in the last minutes (more than 0, at most 60), with all requests beside it.
@@ -201,7 +281,7 @@ class ErrorTracker:
             "errors_by_type": total.by_type,
             "errors_by_severity": total.by_severity,
             "error_rate": errors / window_minutes,
-            "circuit_breakers": {},
+            "circuit_breakers": self.circuit_breakers,
             "recent_alerts": [],
             "total_requests": total.requests,
             "failed_requests": total.failed,
@@ -250,14 +330,15 @@ class ErrorTracker:
             outcome = Outcome.SERVER_ERROR
         else:
             counts.requests += 1
-        if not outcome.failed and outcome is not Outcome.CLIENT_ERROR:
+        is_replaced = outcome is Outcome.FALLBACK and caught is not None
+        if not outcome.failed and outcome is not Outcome.CLIENT_ERROR and not is_replaced:
             return
         verdict = caught.verdict if caught else self.classifier.status(status_of(record, outcome))
         if verdict.info.action is ErrorAction.IGNORE:
             return
         if outcome is Outcome.CLIENT_ERROR:
             counts.client_errors += 1
-        elif not told:
+        elif outcome.failed and not told:
             counts.failed += 1
         if caught and id(self) in caught.counted_by:
             return

@@ -11,7 +11,13 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from asgi_errorkit import (
+    CIRCUIT_CLOSED,
+    CIRCUIT_HALF_OPEN,
+    CIRCUIT_OPEN,
     POLICIES,
+    CircuitBreakingMiddleware,
+    CircuitPolicy,
+    CircuitState,
     ErrorAction,
     ErrorHandlingMiddleware,
     ErrorInfo,
@@ -24,12 +30,14 @@ from asgi_errorkit import (
     PerformanceMonitoringMiddleware,
     PublicError,
     Recorder,
+    Recovery,
     RequestLog,
+    Retry,
     StructuredLoggingMiddleware,
 )
 from asgi_errorkit.classify import classify
 from asgi_errorkit.process import ProcessSample
-from asgi_errorkit.testing import HandClock, LogLines
+from asgi_errorkit.testing import HandClock, LogLines, instant_waits
 
 NOON = 1_704_110_400.0  # 2024-01-01T12:00:00Z
 
@@ -149,13 +157,31 @@ def test_error_tracker_class(world):
     assert world.tracker.get_error_stats(window_minutes=5)["total_errors"] == 0
 
 
-def test_circuit_breaker_implementation(world):
-    """Errors beyond a policy's threshold are counted; no breaker is told of that does not act."""
+def test_circuit_breaker_implementation(world, caplog):
+    """A type's circuit breaks at its policy's threshold, is told of as the guide does, and heals."""
     info = POLICIES[ErrorType.MODEL]
-    for _ in range(2 * info.circuit_break_threshold):
+    for number in range(1, 2 * info.circuit_break_threshold + 1):
         world.tracker.record_error(ErrorType.MODEL, info, {})
+        broken = world.tracker.is_circuit_broken(ErrorType.MODEL)
+        assert broken is (number >= info.circuit_break_threshold)
+        assert broken is (ErrorType.MODEL.value in world.tracker.circuit_breakers)
+    assert not world.tracker.is_circuit_broken(ErrorType.CACHE)
     stats = world.tracker.get_error_stats()
-    assert (stats["total_errors"], stats["circuit_breakers"]) == (10, {})
+    told = {"triggered_at": NOON, "error_count": 5, "threshold": 5}
+    assert stats["total_errors"] == 10
+    assert told.items() <= stats["circuit_breakers"]["model"].items()
+    (record,) = caplog.records
+    assert (record.levelname, record.name) == ("CRITICAL", "asgi_errorkit.breaker")
+    world.pass_by(40.0)
+    assert not world.tracker.is_circuit_broken(ErrorType.MODEL)
+
+
+def test_a_threshold_of_zero_breaks_nothing(world):
+    """As in the guide."""
+    info = dataclasses.replace(POLICIES[ErrorType.MODEL], circuit_break_threshold=0)
+    for _ in range(200):
+        world.tracker.record_error(ErrorType.MODEL, info, {})
+    assert not world.tracker.is_circuit_broken(ErrorType.MODEL)
 
 
 # Structured Logging Middleware
@@ -487,13 +513,19 @@ async def test_get_performance_stats(world):
 
 
 class CircuitBreakerExample:
-    """The guide's class; the breaker itself is no part of this release."""
+    """The guide's class."""
 
     def __init__(self, tracker):
         self.error_tracker = tracker
         self.request_count = 0
 
     async def process_video(self, video_id):
+        if self.error_tracker.is_circuit_broken(ErrorType.MODEL):
+            return {
+                "error": "Service temporarily unavailable due to model errors",
+                "status": "circuit_broken",
+                "video_id": video_id,
+            }
         try:
             self.request_count += 1
             if self.request_count % 3 == 0:
@@ -536,18 +568,42 @@ async def test_circuit_breaker_example(world):
     }
 
 
+async def test_circuit_breaker_example_when_broken(world):
+    """Fifteen videos, of which each third fails: the fifth failure breaks it, and it is left alone."""
+    example, app = CircuitBreakerExample(world.tracker), FastAPI()
+    app.get("/videos/{video_id}")(example.process_video)
+    async with client(world.stack.create_middleware_stack(app)) as http:
+        answers = [await http.get(f"/videos/v{n}") for n in range(1, 19)]
+    assert [answer.status_code for answer in answers[:15]] == [200, 200, 503] * 5
+    assert [answer.json()["status"] for answer in answers[15:]] == ["circuit_broken"] * 3
+    assert example.request_count == 15
+
+
+def test_circuit_breaker_states():
+    """The guide's three names are the values of the states."""
+    names = (CIRCUIT_CLOSED, CIRCUIT_OPEN, CIRCUIT_HALF_OPEN)
+    assert names == ("closed", "open", "half_open")
+    assert [CircuitState(name) for name in names] == [
+        CircuitState.CLOSED,
+        CircuitState.OPEN,
+        CircuitState.HALF_OPEN,
+    ]
+
+
 async def test_circuit_breaker_response(world):
-    """The guide's error object has these keys, whoever raises it; its context is passed on."""
-    told = {"triggered_at": 1640995200.0, "error_count": 10, "threshold": 5}
-    exc = PublicError(
-        "Service temporarily unavailable due to model errors",
-        error_type=ErrorType.MODEL,
-        retry_after_seconds=30,
-        context=told,
+    """What an open circuit refuses is answered with the guide's object, and when to come again."""
+    world.stack.add_middleware(
+        CircuitBreakingMiddleware,
+        policy=CircuitPolicy(consecutive_failures=2, open_seconds=30, jitter=0),
     )
-    async with client(world.stack.create_middleware_stack(raising(exc))) as http:
+    failing = raising(ModelLoadError("stable-diffusion", "Model loading failed"))
+    async with client(world.stack.create_middleware_stack(failing)) as http:
+        statuses = [(await http.get("/videos/v1")).status_code for _ in range(2)]
         response = await http.get("/videos/v1")
+    assert statuses == [503, 503]
+    told = {"triggered_at": NOON, "error_count": 2, "threshold": 2}
     error = response.json()["error"]
+    assert error["type"] == "CircuitBreakerError"
     assert list(error) == ("type message category severity status_code timestamp context".split())
     assert error["message"] == "Service temporarily unavailable due to model errors"
     assert (error["category"], error["severity"]) == ("system_error", "high")
@@ -700,27 +756,35 @@ async def test_structured_logging_with_context(world):
     assert line.keys() >= set(START_KEYS)
 
 
-@pytest.mark.parametrize(("failures", "status"), [(1, 200), (2, 503)])
+@pytest.mark.parametrize(
+    ("failures", "status"), [(0, 200), (1, 200), (2, 200), (3, 200), (4, 503)]
+)
 async def test_error_recovery(world, failures, status):
-    """What a fallback recovers is no error; when both fail, it is one error."""
+    """The primary with its retries, then the fallback with its own; when both fail, one error."""
     app, calls = FastAPI(), []
 
-    async def process(operation):
-        calls.append(operation)
-        if len(calls) <= failures:
-            raise ModelLoadError("stable-diffusion", "Model loading failed")
+    def operation(name):
+        async def process(video_id):
+            calls.append(name)
+            if len(calls) <= failures:
+                raise ModelLoadError("stable-diffusion", f"Model loading failed for {video_id}")
+
+        return process
+
+    names = ("generate", "fallback_generate")
+    recovery = Recovery(
+        {name: operation(name) for name in names}, retry=Retry(on=ModelLoadError, attempts=2)
+    )
 
     @app.get("/generate")
     async def generate():
-        try:
-            await process("generate")
-        except ModelLoadError:
-            await process("fallback_generate")
+        await recovery.process_with_recovery("generate", "v1")
 
-    async with client(world.stack.create_middleware_stack(app)) as http:
-        assert (await http.get("/generate")).status_code == status
-    assert calls == ["generate", "fallback_generate"]
-    assert world.tracker.get_error_stats()["total_errors"] == failures - 1
+    with instant_waits():
+        async with client(world.stack.create_middleware_stack(app)) as http:
+            assert (await http.get("/generate")).status_code == status
+    assert calls == [name for name in names for _ in range(2)][: failures + 1]
+    assert world.tracker.get_error_stats()["total_errors"] == (status != 200)
 
 
 # Examples

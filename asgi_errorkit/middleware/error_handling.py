@@ -32,6 +32,7 @@ from asgi_errorkit.options import (
     strings,
 )
 from asgi_errorkit.problem import NOT_TO_SET, Answer, Failure, answer
+from asgi_errorkit.refusal import send_answer
 from asgi_errorkit.tracker import ErrorTracker
 from asgi_errorkit.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -43,7 +44,6 @@ OnError: TypeAlias = Callable[[Exchange, Exception], object]
 
 logger = logging.getLogger("asgi_errorkit")
 
-_STOCK = b"Internal Server Error"
 _REPEATABLE = frozenset((b"set-cookie", b"vary"))
 _OF_THE_BODY = frozenset((b"content-length", b"content-type", b"content-encoding", b"etag"))
 
@@ -108,6 +108,7 @@ class ErrorHandlingMiddleware:
             answers=self._answers,
             captures=self._frameworks,
             prepare=self._capture if self._frameworks else None,
+            learn=self.error_tracker.learn,
         )
         self.error_tracker.recorder.after_fork(self.choices.ids.reset_after_fork)
         if log_errors:
@@ -170,24 +171,6 @@ class _Answers:
         self._on_error = on_error
         self._responder = responder
 
-    def may_replace(self, start: Message) -> bool:
-        """A stock 500 announces exactly the bytes that Starlette answers with."""
-        given = start.get("headers")
-        if type(given) is not list:  # what can be read but once is not ours to read
-            return False
-        try:
-            headers = dict(given)
-        except (TypeError, ValueError):
-            return False
-        return headers.get(b"content-length") == b"%d" % len(_STOCK)
-
-    def replaces(self, body: Message) -> bool:
-        return (
-            body.get("type") == "http.response.body"
-            and body.get("body") == _STOCK
-            and not body.get("more_body")
-        )
-
     async def observe(self, exchange: Exchange, exc: Exception) -> None:
         if self._on_error is None:
             return
@@ -203,15 +186,7 @@ class _Answers:
     ) -> bool:
         made = await self._respond(exchange, exc) or self._usual(exchange, exc, scope)
         headers = _joined([*made.headers, *self._extra_headers(scope)], held)
-        await send(
-            {
-                "type": "http.response.start",
-                "status": made.status_code,
-                "headers": headers,
-            }
-        )
-        bodiless = made.status_code in (204, 304) or exchange.method == "HEAD"
-        await send({"type": "http.response.body", "body": b"" if bodiless else made.body})
+        await send_answer(made._replace(headers=headers), scope, send)
         return not self._reraise
 
     async def _respond(self, exchange: Exchange, exc: Exception) -> Answer | None:

@@ -1,0 +1,287 @@
+"""What a task needs of the library that runs it, asyncio or trio: to sleep, to be woken, to be cut.
+
+Neither is ever imported: whoever runs in one has loaded it.
+"""
+
+import sys
+from collections.abc import Callable
+from math import inf
+from types import TracebackType
+from typing import Any, Protocol, Self
+from weakref import ref
+
+__all__ = ["CancelScope", "Wakeup", "cancel_scope", "in_trio", "sleep", "wakeup"]
+
+
+class CancelScope(Protocol):
+    """Cuts short, by the library's own cancellation, the block that it is entered for once it is due.
+
+    The block stays in its task. What was cut ends quietly, and ``expired`` tells it; ``called``
+    tells that the block was asked to end, whatever it made of that. A cancellation from elsewhere
+    passes through. ``move(seconds)`` makes it due so many seconds from now, or never (infinity).
+    """
+
+    expired: bool
+
+    @property
+    def called(self) -> bool: ...
+    def move(self, seconds: float) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool: ...
+
+
+class Wakeup(Protocol):
+    """What one task waits for; ``wake`` may be called from any thread, and more than once."""
+
+    def wake(self) -> None: ...
+    async def wait(self) -> None: ...
+
+
+def in_trio() -> bool:
+    """Whether trio runs this task. Asked before asyncio is: a guest of its loop is trio's task."""
+    trio = sys.modules.get("trio")
+    return trio is not None and bool(trio.lowlevel.in_trio_task())
+
+
+async def sleep(seconds: float) -> None:
+    """Sleep in the library that runs this task."""
+    await sys.modules["trio" if in_trio() else "asyncio"].sleep(seconds)
+
+
+def cancel_scope(seconds: float) -> CancelScope:
+    """A scope that is due in so many seconds. Raises RuntimeError outside of a task."""
+    return _TrioScope(seconds) if in_trio() else _AsyncioScope(seconds)
+
+
+def wakeup() -> Wakeup:
+    """What the calling task can wait for. Raises RuntimeError outside of a task."""
+    return _TrioWakeup() if in_trio() else _AsyncioWakeup()
+
+
+def _current_task() -> Any:
+    asyncio = sys.modules.get("asyncio")
+    try:
+        task = asyncio and asyncio.current_task()
+    except RuntimeError:  # no loop runs here
+        task = None
+    if task is None:
+        raise RuntimeError("this runs in a task of asyncio or trio only")
+    return task
+
+
+class _AsyncioScope:
+    """As `asyncio.timeout`, but that it costs no timer, nor does moving it, and ends quietly."""
+
+    __slots__ = (
+        "_before",
+        "_due_at",
+        "_loop",
+        "_queue",
+        "_seconds",
+        "_task",
+        "_timer",
+        "called",
+        "expired",
+    )
+
+    def __init__(self, seconds: float) -> None:
+        self._task = _current_task()
+        self._loop = self._task.get_loop()
+        self._seconds = seconds
+        self._queue: _Queue | None = None
+        self._timer: Any = None
+        self.called = False
+        self.expired = False
+
+    def __enter__(self) -> Self:
+        self._before = self._task.cancelling()
+        self._due_at = self._loop.time() + self._seconds
+        self._wait(self._seconds)
+        return self
+
+    def move(self, seconds: float) -> None:
+        before, self._due_at = self._due_at, self._loop.time() + seconds
+        # Later ones find out when the time comes: a piece of a stream must not cost a timer.
+        if self._due_at < before and not self.called:
+            self._leave()
+            self._wait(seconds)
+
+    def _wait(self, seconds: float) -> None:
+        self._queue = _queue_of(self._loop, seconds)
+        if self._queue is None:
+            self._arm()
+        else:
+            self._queue.add(self, self._due_at, self._loop)
+
+    def _arm(self) -> None:
+        if self._due_at != inf:
+            self._timer = self._loop.call_at(self._due_at, self.come)
+
+    def come(self) -> None:
+        """Cancel the task, unless it has been given more time."""
+        if self._task is None or self.called:
+            return
+        if self._loop.time() < self._due_at:
+            self._arm()
+            return
+        self.called = True
+        self._task.cancel()
+
+    def _leave(self) -> None:
+        if self._queue is not None:
+            self._queue.waiting.pop(self, None)
+            self._queue = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        self._leave()
+        task, self._task = self._task, None  # a circle by way of its coroutine's frame
+        if not self.called:
+            return False
+        is_ours_alone = task.uncancel() <= self._before
+        cancelled = sys.modules["asyncio"].CancelledError
+        self.expired = is_ours_alone and kind is not None and issubclass(kind, cancelled)
+        return self.expired
+
+
+class _Queue:
+    """Scopes of one event loop that are given the same time, and so come in their order.
+
+    One timer serves them all: to make one for each, and to cancel it, costs 6 us.
+    """
+
+    __slots__ = ("_is_armed", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: dict[_AsyncioScope, float] = {}
+        self._is_armed = False
+
+    def add(self, scope: _AsyncioScope, due_at: float, loop: Any) -> None:
+        self.waiting[scope] = due_at
+        if not self._is_armed:
+            self._arm(due_at, loop)
+
+    def _arm(self, due_at: float, loop: Any) -> None:
+        self._is_armed = True
+        loop.call_at(due_at, self._come, loop)
+
+    def _come(self, loop: Any) -> None:
+        self._is_armed = False
+        while self.waiting:
+            scope, due_at = next(iter(self.waiting.items()))
+            if due_at > loop.time():
+                self._arm(due_at, loop)
+                return
+            del self.waiting[scope]
+            scope.come()
+
+
+_MOST_SPANS = 64
+_queues: dict[int, tuple[Callable[[], Any], dict[float, _Queue]]] = {}
+
+
+def _queue_of(loop: Any, seconds: float) -> _Queue | None:
+    """The queue of a loop for a span of time; None for one of too many different ones."""
+    known = _queues.get(id(loop))
+    if known is None or known[0]() is not loop:
+        for number, (other, _) in list(_queues.items()):
+            if other() is None:
+                _queues.pop(number, None)
+        known = _queues[id(loop)] = (ref(loop), {})
+    queue = known[1].get(seconds)
+    if queue is None and len(known[1]) < _MOST_SPANS and seconds != inf:
+        queue = known[1][seconds] = _Queue()
+    return queue
+
+
+class _TrioScope:
+    __slots__ = ("_scope", "_trio", "expired")
+
+    def __init__(self, seconds: float) -> None:
+        self._trio = sys.modules["trio"]
+        self._scope = self._trio.CancelScope(deadline=self._trio.current_time() + seconds)
+        self.expired = False
+
+    @property
+    def called(self) -> bool:
+        return bool(self._scope.cancel_called)
+
+    def move(self, seconds: float) -> None:
+        self._scope.deadline = self._trio.current_time() + seconds
+
+    def __enter__(self) -> Self:
+        self._scope.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        swallowed = self._scope.__exit__(kind, exc, traceback)
+        self.expired = bool(self._scope.cancelled_caught)
+        return bool(swallowed)
+
+
+class _AsyncioWakeup:
+    __slots__ = ("_future", "_loop")
+
+    def __init__(self) -> None:
+        self._loop = _current_task().get_loop()
+        self._future = self._loop.create_future()
+
+    def wake(self) -> None:
+        _run_in(
+            sys.modules["asyncio"]._get_running_loop() is self._loop,  # noqa: SLF001  public
+            self._loop.call_soon_threadsafe,
+            self._set,
+        )
+
+    def _set(self) -> None:
+        if not self._future.done():
+            self._future.set_result(None)
+
+    async def wait(self) -> None:
+        await self._future
+
+
+class _TrioWakeup:
+    __slots__ = ("_event", "_token")
+
+    def __init__(self) -> None:
+        trio = sys.modules["trio"]
+        self._event = trio.Event()
+        self._token = trio.lowlevel.current_trio_token()
+
+    def wake(self) -> None:
+        is_here = in_trio() and sys.modules["trio"].lowlevel.current_trio_token() is self._token
+        _run_in(is_here, self._token.run_sync_soon, self._event.set)
+
+    async def wait(self) -> None:
+        await self._event.wait()
+
+
+def _run_in(
+    is_here: bool, soon: Callable[[Callable[[], Any]], Any], call: Callable[[], Any]
+) -> None:
+    """Call it in the loop that it belongs to; a loop that has ended has nobody waiting."""
+    if is_here:
+        call()
+        return
+    try:
+        soon(call)
+    except RuntimeError:  # trio.RunFinishedError is one
+        return

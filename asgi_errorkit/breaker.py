@@ -1,0 +1,506 @@
+"""The circuit breaker: refuses calls to what is known to be failing, and finds out when it is not."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from itertools import count
+from math import inf
+from random import random as random_share
+from threading import RLock
+from types import TracebackType
+from typing import Any, Self, TypeAlias, TypeVar
+
+from asgi_errorkit.call_window import (
+    FAILED,
+    OK,
+    SLOW,
+    SLOW_FAILED,
+    CountWindow,
+    TimeWindow,
+    Totals,
+)
+from asgi_errorkit.circuit_policy import CircuitPolicy
+from asgi_errorkit.circuit_state import MOVES, CircuitState, StateChange
+from asgi_errorkit.entered import enter, guarded, leave
+from asgi_errorkit.errors import CircuitOpenError, ErrorType, PublicError
+from asgi_errorkit.forks import reset_in_child
+from asgi_errorkit.options import check_callable, check_text, check_type
+
+__all__ = ["CircuitBreaker"]
+
+Clock: TypeAlias = Callable[[], float]
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+_CLOSED, _OPEN, _HALF_OPEN = CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN
+_FORCED_OPEN, _DISABLED = CircuitState.FORCED_OPEN, CircuitState.DISABLED
+_METRICS_ONLY = CircuitState.METRICS_ONLY
+
+_LETS_THROUGH = frozenset((_CLOSED, _DISABLED, _METRICS_ONLY))
+_COUNTS = frozenset((_CLOSED, _METRICS_ONLY))
+_REFUSES = frozenset((_OPEN, _FORCED_OPEN))
+
+_MOST_IN_A_ROW = 10_000
+_LEAST_RETRY_SECONDS = 1.0  # what to tell those who come while others probe
+
+# Numbers of permits, unique in the process: one of another breaker is nobody's here.
+_next_permit = count(1).__next__
+
+
+class CircuitBreaker:
+    """Counts how calls end, and refuses them for a while when too many fail.
+
+    Use it as ``with``, ``async with`` or decorator, which raise `CircuitOpenError` for what is
+    refused; or ask ``allow()`` for a permit (0: refused), and give it back with exactly one of
+    ``record_success``, ``record_failure`` and ``record_ignored``. What is left of a permit from
+    before a change of state is ignored; one that is never given back expires. A circuit is judged
+    when a call has failed or was slow.
+
+    ``policy`` says when it opens and closes. Cancellations, errors that are the client's fault
+    (`PublicError` below 500) and refusals further in count for nothing, beside what the policy
+    ignores. ``error_type`` is what those are told who are refused. ``on_change`` is told of each
+    `StateChange`, outside of any lock; if it raises, that is counted in ``listener_errors``.
+    Thread-safe, without timers: time is read when somebody asks. Raises TypeError or ValueError
+    for an option that cannot work.
+    """
+
+    def __init__(
+        self,
+        name: str = "",
+        policy: CircuitPolicy | None = None,
+        *,
+        error_type: ErrorType = ErrorType.EXTERNAL_SERVICE,
+        on_change: Callable[[StateChange], object] | None = None,
+        clock: Clock = time.monotonic,
+        wall_clock: Clock = time.time,
+        random: Clock = random_share,
+    ) -> None:
+        check_text("name", name, example="model:sdxl")
+        check_type("policy", policy, CircuitPolicy)
+        if not isinstance(error_type, ErrorType):
+            raise TypeError(
+                f"error_type must be an ErrorType, e.g. ErrorType.MODEL; got {error_type!r:.200}"
+            )
+        for option, function in (("clock", clock), ("wall_clock", wall_clock), ("random", random)):
+            check_callable(option, function)
+        self.name = name
+        self.policy = policy = policy or CircuitPolicy()
+        self.error_type = error_type
+        self.rejected = 0
+        self.late = 0  # given back after a change of state, or twice
+        self.expired = 0
+        self.would_have_opened = 0
+        self.listener_errors = 0
+        self._is_timed = policy.slow_call_seconds is not None
+        self._slow_seconds = inf if policy.slow_call_seconds is None else policy.slow_call_seconds
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._random = random
+        self._listeners: list[Callable[[StateChange], object]] = []
+        self._lock = RLock()
+        self._untold: deque[StateChange] = deque()
+        self._run: deque[float] = deque(maxlen=_MOST_IN_A_ROW)  # when the failures in a row were
+        self._probes: dict[int, float] = {}  # permits of half-open: when they expire, in that order
+        self._successes = 0
+        self._trips = 0  # how often it has opened without closing since
+        self._retry_at = inf
+        self._half_opened_at = 0.0
+        self._opened: tuple[float, int | None, float | None] | None = None
+        self._begin(policy.initial_state)
+        if on_change is not None:
+            self.add_listener(on_change)
+        reset_in_child(self)
+
+    def __repr__(self) -> str:
+        return f"<CircuitBreaker {self.name!r} {self._state.value}>"
+
+    # Asking
+
+    def allow(self) -> int:
+        """A permit for one call, or 0 if it is refused."""
+        return self._permit or self._ask()
+
+    @property
+    def state(self) -> CircuitState:
+        """The state now; time may have moved it."""
+        if self._permit:
+            return self._state
+        with self._lock:
+            self._look(self._clock())
+        self._tell()
+        return self._state
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls are refused, the probes of a half-open circuit apart."""
+        return self.state in _REFUSES
+
+    @property
+    def retry_after_seconds(self) -> float:
+        """How long to wait before trying again; infinity when somebody has forced it open."""
+        if self._permit:
+            return 0.0
+        with self._lock:
+            if self._state is _FORCED_OPEN:
+                return inf
+            left = self._retry_at - self._clock() if self._state is _OPEN else 0.0
+        return max(left, _LEAST_RETRY_SECONDS)
+
+    def error(self) -> CircuitOpenError:
+        """What to raise for a call that was refused."""
+        triggered_at, error_count, threshold = self._opened or (None, None, None)
+        return CircuitOpenError(
+            self.name,
+            retry_after_seconds=min(self.retry_after_seconds, self.policy.max_open_seconds),
+            error_type=self.error_type,
+            triggered_at=triggered_at,
+            error_count=error_count,
+            threshold=threshold,
+        )
+
+    # Telling
+
+    def record_success(self, permit: int | None = None, *, seconds: float | None = None) -> None:
+        """The call of this permit went well, in so many seconds. None is a call without a permit."""
+        add_ok = self._add_ok
+        if add_ok is not None and (permit == self._permit or permit is None) and self._permit:
+            add_ok(OK)
+            if self._run:
+                self._run.clear()
+            return
+        self._record(permit, OK, seconds)
+
+    def record_failure(
+        self,
+        permit: int | None = None,
+        *,
+        seconds: float | None = None,
+        error_type: ErrorType | None = None,
+        consecutive_failures: int | None = None,
+    ) -> None:
+        """The call of this permit failed.
+
+        ``error_type`` is what is told to those refused from now on; ``consecutive_failures`` opens
+        at so many in a row for this failure, as a policy's threshold may ask.
+        """
+        if error_type is not None:
+            self.error_type = error_type
+        self._record(
+            permit, FAILED, seconds, consecutive_failures or self.policy.consecutive_failures
+        )
+
+    def record_ignored(self, permit: int | None = None) -> None:
+        """The call of this permit tells nothing: it was cancelled, or never came that far."""
+        if permit is None or permit == self._permit:
+            return
+        with self._lock:
+            if self._probes.pop(permit, None) is None:
+                self.late += 1
+
+    def record(
+        self, permit: int | None, exc: BaseException | None, *, seconds: float | None = None
+    ) -> None:
+        """The call of this permit ended, with that exception or none, as its class says."""
+        if exc is None:
+            self.record_success(permit, seconds=seconds)
+        elif not issubclass(type(exc), Exception) or self._is_ignored(exc):
+            self.record_ignored(permit)
+        elif issubclass(type(exc), self.policy.failures):
+            self.record_failure(permit, seconds=seconds)
+        else:
+            self.record_success(permit, seconds=seconds)
+
+    # By hand
+
+    def open(self) -> None:
+        """Open it as if it had opened by itself; it tries again when its time is up."""
+        self._put(_OPEN)
+
+    def force_open(self) -> None:
+        """Refuse every call until it is reset."""
+        self._put(_FORCED_OPEN)
+
+    def disable(self) -> None:
+        """Let every call through, and count none, until it is reset."""
+        self._put(_DISABLED)
+
+    def metrics_only(self) -> None:
+        """Let every call through, and count how often it would have opened, until it is reset."""
+        self._put(_METRICS_ONLY)
+
+    def reset(self) -> None:
+        """Close it, and forget all calls so far."""
+        self._put(_CLOSED)
+
+    def add_listener(self, listener: Callable[[StateChange], object]) -> None:
+        """Have a further callable told of each `StateChange`."""
+        check_callable("listener", listener, "change")
+        self._listeners.append(listener)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything that is to be known of it, as plain JSON-able data."""
+        state = self.state
+        with self._lock:
+            totals = self._window.totals(self._clock())
+            triggered_at, error_count, threshold = self._opened or (None, None, None)
+            retry_after = self.retry_after_seconds
+            return {
+                "name": self.name,
+                "state": state.value,
+                "error_type": self.error_type.value,
+                "calls": totals.calls,
+                "failed": totals.failed,
+                "slow": totals.slow,
+                "failure_rate": totals.failure_rate,
+                "slow_call_rate": totals.slow_call_rate,
+                "triggered_at": triggered_at,
+                "error_count": error_count,
+                "threshold": threshold,
+                "retry_after_seconds": None if retry_after == inf else retry_after,
+                "opened_in_a_row": self._trips,
+                "probes": len(self._probes),
+                "rejected": self.rejected,
+                "late": self.late,
+                "expired": self.expired,
+                "would_have_opened": self.would_have_opened,
+                "listener_errors": self.listener_errors,
+            }
+
+    def reset_after_fork(self) -> None:
+        """In a forked child: the probes, and whoever held the lock, are the parent's."""
+        self._lock = RLock()
+        self._probes.clear()
+        self._untold.clear()
+
+    # Around a call
+
+    def __enter__(self) -> Self:
+        permit = self._permit or self._ask()
+        if not permit:
+            raise self.error()
+        enter(self, permit, self._clock() if self._is_timed else 0.0)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        entered = leave(self)
+        if entered is None:  # in another context, such as another thread's
+            self.record(None, exc)
+            return
+        permit, started_at = entered
+        seconds = self._clock() - started_at if self._is_timed else None
+        if exc is None:
+            self.record_success(permit, seconds=seconds)
+        else:
+            self.record(permit, exc, seconds=seconds)
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.__exit__(kind, exc, traceback)
+
+    def __call__(self, function: F) -> F:
+        """Guard a function, sync or async. Raises TypeError for a generator: its calls have no end."""
+        return guarded(self, function)
+
+    # Within
+
+    def _ask(self) -> int:
+        with self._lock:
+            now = self._clock()
+            self._look(now)
+            permit = self._permit
+            if self._state is _HALF_OPEN:
+                permit = self._take_probe(now)
+            if not permit:
+                self.rejected += 1
+        self._tell()
+        return permit
+
+    def _take_probe(self, now: float) -> int:
+        self._expire(now)
+        if len(self._probes) >= self.policy.max_concurrent_probes:
+            return 0
+        permit = _next_permit()
+        self._probes[permit] = now + self.policy.probe_seconds
+        return permit
+
+    def _expire(self, now: float) -> None:
+        while self._probes:
+            oldest = next(iter(self._probes))
+            if self._probes[oldest] > now:
+                return
+            del self._probes[oldest]
+            self.expired += 1
+
+    def _record(
+        self, permit: int | None, kind: int, seconds: float | None, in_a_row: int | None = None
+    ) -> None:
+        with self._lock:
+            now = self._clock()
+            self._look(now)
+            if seconds is not None and seconds >= self._slow_seconds:
+                kind = SLOW_FAILED if kind == FAILED else SLOW
+            if self._state in _COUNTS and permit in (None, self._permit):
+                self._count(kind, now, in_a_row)
+            elif self._state is _HALF_OPEN:
+                self._judge_probe(permit, kind, now)
+            elif self._state is not _DISABLED and permit is not None:
+                self.late += 1
+        self._tell()
+
+    def _count(self, kind: int, now: float, in_a_row: int | None) -> None:
+        self._window.add(kind, now)
+        if kind in (FAILED, SLOW_FAILED):
+            self._run.append(now)
+        else:
+            self._run.clear()
+        if kind == OK:
+            return
+        totals = self._window.totals(now)
+        why = self._why_to_open(totals, now, in_a_row)
+        if why is None:
+            return
+        if self._state is _METRICS_ONLY:
+            self.would_have_opened += 1
+            self._untold.append(
+                StateChange(self.name, _METRICS_ONLY, _METRICS_ONLY, self._wall_clock(), why[0])
+            )
+            self._forget()
+            return
+        self._move(_OPEN, now, why[0], (totals.failed or totals.slow, why[1]))
+
+    def _why_to_open(
+        self, totals: Totals, now: float, in_a_row: int | None
+    ) -> tuple[str, float] | None:
+        if in_a_row is not None and self._is_run(in_a_row, now):
+            return f"{in_a_row} failures in a row", in_a_row
+        if totals.calls < self.policy.minimum_number_of_calls:
+            return None
+        most_failed = self.policy.failure_rate_threshold
+        if most_failed is not None and totals.failure_rate >= most_failed:
+            return f"{totals.failed} of {totals.calls} calls failed", most_failed
+        most_slow = self.policy.slow_call_rate_threshold
+        if most_slow is not None and totals.slow_call_rate >= most_slow:
+            return f"{totals.slow} of {totals.calls} calls were slow", most_slow
+        return None
+
+    def _is_run(self, length: int, now: float) -> bool:
+        if len(self._run) < length:
+            return False
+        return (
+            self.policy.window_seconds is None
+            or now - self._run[-length] <= self.policy.window_seconds
+        )
+
+    def _judge_probe(self, permit: int | None, kind: int, now: float) -> None:
+        if permit is None:  # whose it is nobody knows, and none must be kept for ever
+            permit = next(iter(self._probes), None)
+            if permit is not None:
+                del self._probes[permit]
+        elif self._probes.pop(permit, None) is None:
+            self.late += 1
+            return
+        if kind != OK:
+            self._move(_OPEN, now, "a probe failed" if kind != SLOW else "a probe was slow")
+            return
+        self._successes += 1
+        if self._successes >= self.policy.successes_to_close:
+            self._move(_CLOSED, now, f"{self._successes} probes fared well")
+
+    def _look(self, now: float) -> None:
+        """Take the steps that only time asks for."""
+        if self._state is _OPEN and now >= self._retry_at:
+            self._move(_HALF_OPEN, now, "its time was up")
+        if self._state is _HALF_OPEN and self.policy.quiet_seconds is not None:
+            self._expire(now)
+            if not self._probes and now - self._half_opened_at >= self.policy.quiet_seconds:
+                self._move(_CLOSED, now, "nothing has failed since")
+
+    def _put(self, to: CircuitState) -> None:
+        with self._lock:
+            now = self._clock()
+            if self._state is to is _CLOSED:
+                self._forget()
+            elif self._state is not to:
+                self._move(to, now, "by hand")
+        self._tell()
+
+    def _move(
+        self,
+        to: CircuitState,
+        now: float,
+        why: str,
+        opened_by: tuple[int | None, float | None] = (None, None),
+    ) -> None:
+        """The one door that every change of state goes through; the lock is held."""
+        was, at = self._state, self._wall_clock()
+        if to not in MOVES[was]:
+            raise RuntimeError(f"a breaker cannot go from {was.value} to {to.value}")
+        if to is _OPEN:
+            self._retry_at = now + self._span()
+            self._trips += 1
+        if to in _REFUSES:
+            before = self._opened or (at, None, None)
+            self._opened = (at, opened_by[0] or before[1], opened_by[1] or before[2])
+        elif to is not _HALF_OPEN:
+            self._opened = None
+            self._trips = 0
+        self._half_opened_at = now
+        self._begin(to)
+        self._untold.append(StateChange(self.name, was, to, at, why))
+
+    def _span(self) -> float:
+        """How long to stay open this time, in seconds."""
+        doubled = self.policy.open_seconds * 2.0 ** min(self._trips, 60)
+        share = 1.0 + self.policy.jitter * (2.0 * self._random() - 1.0)
+        return min(doubled, self.policy.max_open_seconds) * share
+
+    def _begin(self, state: CircuitState) -> None:
+        """Start anew in a state; what was permitted before is known no more."""
+        self._state = state
+        self._probes.clear()
+        self._successes = 0
+        self._forget()
+        # Last: whoever asks without the lock asks for this alone.
+        self._permit = _next_permit() if state in _LETS_THROUGH else 0
+
+    def _forget(self) -> None:
+        self._run.clear()
+        seconds = self.policy.window_seconds
+        self._window: CountWindow | TimeWindow = (
+            CountWindow(self.policy.window_calls) if seconds is None else TimeWindow(seconds)
+        )
+        # What a success that is neither slow nor late has to do; None where that needs a lock.
+        is_plain = not self._is_timed and self._state in _COUNTS
+        self._add_ok = self._window.add_ok if is_plain else None
+
+    def _is_ignored(self, exc: BaseException) -> bool:
+        if issubclass(type(exc), self.policy.ignore):
+            return True
+        return isinstance(exc, PublicError) and (
+            exc.status_code < 500 or exc.ends_as in ("circuit_open", "shed")
+        )
+
+    def _tell(self) -> None:
+        """Tell the listeners, with no lock held: they may do anything, also ask this breaker."""
+        while self._untold:
+            try:
+                change = self._untold.popleft()
+            except IndexError:  # another thread has told it
+                return
+            for listener in self._listeners:
+                try:
+                    listener(change)
+                except Exception:  # noqa: BLE001  a broken listener must not stop the others
+                    self.listener_errors += 1

@@ -1,0 +1,350 @@
+"""Fallbacks as middleware: something else answers in place of what failed or was refused."""
+
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from inspect import isawaitable
+from typing import Any, TypeAlias
+
+from asgi_errorkit.apps import choices_within, coroutine_marker, single_callable
+from asgi_errorkit.attempt import Failing, attempt
+from asgi_errorkit.choices import watching
+from asgi_errorkit.composition import check_order
+from asgi_errorkit.errors import ErrorAction, ErrorType
+from asgi_errorkit.exchange import FALLBACK, GIVEN, KEY, Exchange, is_open, state_in
+from asgi_errorkit.failure import keep
+from asgi_errorkit.frame import frame
+from asgi_errorkit.identity import RequestIds
+from asgi_errorkit.options import can_take, check_type, is_header
+from asgi_errorkit.patterns import PathTable
+from asgi_errorkit.problem import Answer
+from asgi_errorkit.refusal import send_answer
+from asgi_errorkit.response import with_header
+from asgi_errorkit.stale import StaleCopies
+from asgi_errorkit.tracker import ErrorTracker
+from asgi_errorkit.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ["FallbackMiddleware"]
+
+Made: TypeAlias = Answer | None
+Fallback: TypeAlias = (
+    Answer | StaleCopies | ASGIApp | Callable[[Exchange, Failing], Made | Awaitable[Made]]
+)
+
+_HEADER = b"x-fallback"
+_SAFE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "QUERY"))  # RFC 9110, 9.2.1
+
+
+class FallbackMiddleware:
+    """Has something else answer where the app fails before its response, or is refused.
+
+    ``fallbacks`` says what, by `ErrorType`, by outcome ("timeout", "shed", "circuit_open"), or by
+    path (see `asgi_errorkit.patterns.PathTable`); the path goes before the outcome, that before
+    the type. A fallback is an `Answer`; a `StaleCopies`, which keeps the last good responses and
+    gives them out again; a callable of (exchange, failing) that returns an `Answer` or None, also
+    async; or another ASGI app, a callable of (scope, receive, send). A list of them is tried in its
+    order; where none has an answer, the failure goes its way. A path's fallback answers for what
+    ``on`` names, types and outcomes: by default every refusal, and the types whose policy has the
+    action FALLBACK. What answered is told in the header X-Fallback and in the log; below 400 the
+    outcome is "fallback", and the error is counted all the same. Raises TypeError or ValueError
+    for an option that cannot work.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        fallbacks: Mapping[ErrorType | str, Fallback | list[Fallback]],
+        on: Collection[ErrorType | str] | None = None,
+        error_tracker: ErrorTracker | None = None,
+        request_ids: RequestIds | None = None,
+    ) -> None:
+        check_type("error_tracker", error_tracker, ErrorTracker)
+        check_type("request_ids", request_ids, RequestIds)
+        check_order(self, app)
+        chains = {key: _chain(key, given) for key, given in _items(fallbacks)}
+        tracker = error_tracker or ErrorTracker()
+        self.app = app
+        self.answered = {"static": 0, "stale": 0, "callable": 0, "app": 0}
+        self.hook_errors = 0
+        self._on = None if on is None else _checked_on(on)
+        self._by_type = {k: c for k, c in chains.items() if isinstance(k, ErrorType)}
+        self._by_outcome = {k: c for k, c in chains.items() if k in GIVEN}
+        by_path = {
+            k: c for k, c in chains.items() if not isinstance(k, ErrorType) and k not in GIVEN
+        }
+        self._by_path: PathTable[_Chain] = PathTable(by_path, name="fallbacks")
+        self._copies = _copies(chains.values())
+        self._copies_by_type = _copies([*self._by_type.values(), *self._by_outcome.values()])
+        self._has_apps = any(kind == "app" for chain in chains.values() for kind, _ in chain)
+        self._inner = single_callable(app)
+        within = choices_within(app)
+        self.choices = watching(tracker.recorder, tracker.classifier, within, request_ids)
+        self._alone = frame(self._serve, self.choices)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
+        if KEY in scope and is_open(scope):
+            return await self._serve(scope, receive, send)
+        return await self._alone(scope, receive, send)
+
+    def as_dict(self) -> dict[str, Any]:
+        """How often each kind of fallback answered, what broke, and what copies there are."""
+        return {
+            "answered": dict(self.answered),
+            "hook_errors": self.hook_errors,
+            "stale": [copies.as_dict() for copies in self._copies],
+        }
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> Any:
+        if scope.get("type") != "http":
+            return await self._inner(scope, receive, send)
+        exchange = Exchange(state_in(scope))
+        handed_on = _HandedOn(scope, receive) if self._has_apps else None
+
+        async def take_over(failing: Failing) -> bool:
+            return await self._answers(exchange, failing, scope, handed_on, send)
+
+        result, failed = await attempt(
+            self._inner,
+            exchange,
+            scope,
+            receive if handed_on is None else handed_on.receive,
+            self._recorded(scope, send) if self._copies else send,
+            take_over,
+        )
+        if failed is not None and failed.exc is not None and failed.status is not None:
+            keep(exchange, failed.exc, exchange.choices)  # it was raised after its own 500
+        return result
+
+    def _recorded(self, scope: Scope, send: Send) -> Send:
+        """Have the copies see what passes."""
+        is_safe = scope.get("method") in _SAFE
+        recordings = [r for c in self._copies_for(scope) if (r := c.recording(scope)) is not None]
+        if is_safe and not recordings:
+            return send
+
+        def recorded_send(message: Message) -> Awaitable[None]:
+            try:
+                if not is_safe:
+                    self._forget(scope, message)
+                for recording in recordings:
+                    recording.see(message)
+            except Exception:  # noqa: BLE001  an observer that breaks must not break the request
+                self.hook_errors += 1
+            return send(message)
+
+        mark = coroutine_marker()
+        return mark(recorded_send) if mark is not None else recorded_send
+
+    def _copies_for(self, scope: Scope) -> list[StaleCopies]:
+        """Those that may have to answer such a request: to keep a copy costs some 30 us."""
+        by_path = self._by_path.get(scope)
+        return self._copies_by_type + ([] if by_path is None else _copies([by_path]))
+
+    def _forget(self, scope: Scope, message: Message) -> None:
+        """What an unsafe method has changed is not given out any more (RFC 9111, 4.4)."""
+        if message.get("type") == "http.response.start" and message["status"] < 400:
+            for copies in self._copies:
+                copies.forget(scope)
+
+    async def _answers(
+        self,
+        exchange: Exchange,
+        failing: Failing,
+        scope: Scope,
+        handed_on: "_HandedOn | None",
+        send: Send,
+    ) -> bool:
+        """Whether a fallback has answered; the first that has an answer does."""
+        for kind, fallback in self._chain(failing, scope):
+            marked = _Marked(send, kind)
+            try:
+                if not await self._one_answers(
+                    kind, fallback, exchange, failing, scope, handed_on, marked
+                ):
+                    continue
+            except Exception:  # a fallback that breaks gives way to the next
+                self.hook_errors += 1
+                if marked.started:
+                    raise
+                continue
+            self.answered[kind] += 1
+            exchange.annotate(
+                fallback=kind,
+                fallback_for=failing.refused_as or failing.verdict.info.error_type.value,
+            )
+            if (marked.status or 500) < 400:
+                exchange.ended_as = FALLBACK
+            return True
+        return False
+
+    async def _one_answers(
+        self,
+        kind: str,
+        fallback: Any,
+        exchange: Exchange,
+        failing: Failing,
+        scope: Scope,
+        handed_on: "_HandedOn | None",
+        marked: "_Marked",
+    ) -> bool:
+        if kind == "app" and handed_on is not None:
+            _note(exchange, failing)
+            await fallback(handed_on.scope, handed_on.rest, marked.send)
+            return marked.started
+        if kind == "static":
+            made = fallback
+        elif kind == "stale":
+            copy = fallback.find(scope)
+            made = None if copy is None else copy.answer(fallback.clock())
+        else:
+            made = fallback(exchange, failing)
+            made = await made if isawaitable(made) else made
+        if made is None:
+            return False
+        _check_answer(made)
+        _note(exchange, failing)
+        await send_answer(made, scope, marked.send)
+        return True
+
+    def _chain(self, failing: Failing, scope: Scope) -> "_Chain":
+        error_type, outcome = failing.verdict.info.error_type, failing.refused_as
+        by_path = self._by_path.get(scope)
+        if by_path is not None and self._is_named(failing):
+            return by_path
+        if outcome is not None:
+            return self._by_outcome.get(outcome, ())
+        return self._by_type.get(error_type, ())
+
+    def _is_named(self, failing: Failing) -> bool:
+        """Whether a path's fallback is there for this."""
+        info, outcome = failing.verdict.info, failing.refused_as
+        if self._on is None:
+            return outcome is not None or info.action is ErrorAction.FALLBACK
+        return outcome in self._on or info.error_type in self._on
+
+
+_Chain: TypeAlias = tuple[tuple[str, Any], ...]
+
+
+class _HandedOn:
+    """The request as another app gets it: without what the first has written into its scope.
+
+    What the first has read of the body is gone; then the other finds the body at its end.
+    """
+
+    __slots__ = ("_is_told", "receive", "rest", "scope")
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self.scope = dict(scope)
+        self._is_told = True
+
+        async def watched_receive() -> Message:
+            self._is_told = False
+            return await receive()
+
+        async def rest() -> Message:
+            if self._is_told:
+                return await receive()
+            self._is_told = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        self.receive, self.rest = watched_receive, rest
+
+
+class _Marked:
+    """The response of a fallback, with the header that says so."""
+
+    __slots__ = ("send", "status")
+
+    def __init__(self, send: Send, kind: str) -> None:
+        self.status: int | None = None
+
+        def marked_send(message: Message) -> Awaitable[None]:
+            if message.get("type") == "http.response.start":
+                self.status = message.get("status")
+                return send(with_header(message, _HEADER, kind))
+            return send(message)
+
+        mark = coroutine_marker()
+        self.send = mark(marked_send) if mark is not None else marked_send
+
+    @property
+    def started(self) -> bool:
+        return self.status is not None
+
+
+def _note(exchange: Exchange, failing: Failing) -> None:
+    """Keep the error while it is known that it came before any response."""
+    if failing.exc is not None:
+        keep(exchange, failing.exc, exchange.choices)
+
+
+def _items(fallbacks: object) -> list[tuple[Any, Any]]:
+    if not isinstance(fallbacks, Mapping) or not fallbacks:
+        raise TypeError(
+            "fallbacks must be a mapping of what fails to what answers, e.g. {ErrorType.CACHE: "
+            f'StaleCopies(), "circuit_open": Answer(200, [], b"[]")}}; got {fallbacks!r:.200}'
+        )
+    for key in fallbacks:
+        if not isinstance(key, (ErrorType, str)):
+            raise TypeError(
+                "fallbacks must have an ErrorType, an outcome or a path as each of its keys; got "
+                f"{key!r:.200}"
+            )
+    return list(fallbacks.items())
+
+
+def _chain(key: object, given: object) -> _Chain:
+    listed = given if isinstance(given, list) else [given]
+    if not listed:
+        raise ValueError(f"the list of fallbacks for {key!r} is empty: leave it out")
+    return tuple(_kind(key, each) for each in listed)
+
+
+def _kind(key: object, fallback: Any) -> tuple[str, Any]:
+    """What a fallback is, and the fallback in the form in which it is used."""
+    if isinstance(fallback, StaleCopies):
+        return "stale", fallback
+    if isinstance(fallback, Answer):
+        _check_answer(fallback)
+        return "static", fallback
+    if callable(fallback) and can_take(fallback, 3):
+        return "app", single_callable(fallback)
+    if callable(fallback) and can_take(fallback, 2):
+        return "callable", fallback
+    raise TypeError(
+        f"the fallback for {key!r} must be an Answer, a StaleCopies, a callable of (exchange, "
+        f"failing), or an ASGI app of (scope, receive, send); got {fallback!r:.200}"
+    )
+
+
+def _check_answer(made: object) -> None:
+    if not isinstance(made, Answer):
+        raise TypeError(f"a fallback returns an Answer or None; got {made!r:.200}")
+    if not (isinstance(made.status_code, int) and 200 <= made.status_code <= 599):
+        raise ValueError(f"a status code lies between 200 and 599; got {made.status_code!r}")
+    if not isinstance(made.body, bytes):
+        raise TypeError(f"a body is bytes; got {type(made.body).__name__}")
+    for name, value in made.headers:
+        if not is_header(name.decode("latin-1"), value.decode("latin-1")):
+            raise ValueError(
+                f"a header has a name and a value on one line; got {name!r}: {value!r}"
+            )
+
+
+def _checked_on(on: Collection[ErrorType | str]) -> frozenset[ErrorType | str]:
+    listed = [] if isinstance(on, (str, ErrorType)) else list(on)
+    if not listed or not all(isinstance(e, ErrorType) or e in GIVEN for e in listed):
+        raise ValueError(
+            f"on must be a collection of ErrorType and of {', '.join(GIVEN)}, or None for the "
+            f"usual ones; got {on!r:.200}"
+        )
+    return frozenset(listed)
+
+
+def _copies(chains: Iterable[_Chain]) -> list[StaleCopies]:
+    found: list[StaleCopies] = []
+    for chain in chains:
+        for kind, fallback in chain:
+            if kind == "stale" and fallback not in found:
+                found.append(fallback)
+    return found
