@@ -41,6 +41,7 @@ from asgi_errorkit.tracker import ErrorGroup, ErrorTracker
 
 if TYPE_CHECKING:
     from asgi_errorkit.attempt import Failing
+    from asgi_errorkit.backoff import RetryPlan
     from asgi_errorkit.budget import RetryBudget
     from asgi_errorkit.deadlines import fail_after
     from asgi_errorkit.hedging import hedge
@@ -51,7 +52,8 @@ if TYPE_CHECKING:
     from asgi_errorkit.middleware.load_shedding import LoadSheddingMiddleware
     from asgi_errorkit.middleware.retrying import RetryMiddleware
     from asgi_errorkit.middleware.timeouts import TimeLimits, TimeoutMiddleware
-    from asgi_errorkit.recovery import Recovery, Retry
+    from asgi_errorkit.recovery import Recovery
+    from asgi_errorkit.retry import Retry
     from asgi_errorkit.stale import StaleCopies
 
 __version__ = "0.1.0"
@@ -65,8 +67,9 @@ _LATER = {
     "FallbackMiddleware": "middleware.fallbacks",
     "LoadSheddingMiddleware": "middleware.load_shedding",
     "Recovery": "recovery",
-    "Retry": "recovery",
+    "Retry": "retry",
     "RetryBudget": "budget",
+    "RetryPlan": "backoff",
     "RetryMiddleware": "middleware.retrying",
     "StaleCopies": "stale",
     "TimeLimits": "middleware.timeouts",
@@ -132,6 +135,7 @@ __all__ = [
     "Retry",
     "RetryBudget",
     "RetryMiddleware",
+    "RetryPlan",
     "StaleCopies",
     "StateChange",
     "StructuredLoggingMiddleware",

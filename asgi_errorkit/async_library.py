@@ -105,6 +105,9 @@ class _AsyncioScope:
         return self
 
     def move(self, seconds: float) -> None:
+        if seconds == inf:
+            self._due_at = inf
+            return
         before, self._due_at = self._due_at, self._loop.time() + seconds
         # Later ones find out when the time comes: a piece of a stream must not cost a timer.
         if self._due_at < before and not self.called:

@@ -67,7 +67,16 @@ async def attempt(
 class _Run:
     """The response of one run: passed on, held back, or dropped."""
 
-    __slots__ = ("_drops", "_exchange", "_is_asked", "_send", "_take_over", "held", "started", "taken")
+    __slots__ = (
+        "_drops",
+        "_exchange",
+        "_is_asked",
+        "_send",
+        "_take_over",
+        "held",
+        "started",
+        "taken",
+    )
 
     def __init__(self, exchange: Exchange, send: Send, take_over: TakeOver) -> None:
         self.taken: Failing | None = None

@@ -17,7 +17,6 @@ from asgi_errorkit.call_window import (
     SLOW_FAILED,
     CountWindow,
     TimeWindow,
-    Totals,
 )
 from asgi_errorkit.circuit_policy import CircuitPolicy
 from asgi_errorkit.circuit_state import MOVES, CircuitState, StateChange
@@ -91,7 +90,11 @@ class CircuitBreaker:
         self.expired = 0
         self.would_have_opened = 0
         self.listener_errors = 0
-        self._is_timed = policy.slow_call_seconds is not None
+        self._has_rates = (policy.failure_rate_threshold, policy.slow_call_rate_threshold) != (
+            None,
+            None,
+        )
+        self.is_timed = policy.slow_call_seconds is not None
         self._slow_seconds = inf if policy.slow_call_seconds is None else policy.slow_call_seconds
         self._clock = clock
         self._wall_clock = wall_clock
@@ -278,7 +281,7 @@ class CircuitBreaker:
         permit = self._permit or self._ask()
         if not permit:
             raise self.error()
-        enter(self, permit, self._clock() if self._is_timed else 0.0)
+        enter(self, permit, self._clock() if self.is_timed else 0.0)
         return self
 
     def __exit__(
@@ -292,7 +295,7 @@ class CircuitBreaker:
             self.record(None, exc)
             return
         permit, started_at = entered
-        seconds = self._clock() - started_at if self._is_timed else None
+        seconds = self._clock() - started_at if self.is_timed else None
         if exc is None:
             self.record_success(permit, seconds=seconds)
         else:
@@ -367,8 +370,7 @@ class CircuitBreaker:
             self._run.clear()
         if kind == OK:
             return
-        totals = self._window.totals(now)
-        why = self._why_to_open(totals, now, in_a_row)
+        why = self._why_to_open(now, in_a_row)
         if why is None:
             return
         if self._state is _METRICS_ONLY:
@@ -378,13 +380,15 @@ class CircuitBreaker:
             )
             self._forget()
             return
+        totals = self._window.totals(now)
         self._move(_OPEN, now, why[0], (totals.failed or totals.slow, why[1]))
 
-    def _why_to_open(
-        self, totals: Totals, now: float, in_a_row: int | None
-    ) -> tuple[str, float] | None:
+    def _why_to_open(self, now: float, in_a_row: int | None) -> tuple[str, float] | None:
         if in_a_row is not None and self._is_run(in_a_row, now):
             return f"{in_a_row} failures in a row", in_a_row
+        if not self._has_rates:
+            return None
+        totals = self._window.totals(now)
         if totals.calls < self.policy.minimum_number_of_calls:
             return None
         most_failed = self.policy.failure_rate_threshold
@@ -482,7 +486,7 @@ class CircuitBreaker:
             CountWindow(self.policy.window_calls) if seconds is None else TimeWindow(seconds)
         )
         # What a success that is neither slow nor late has to do; None where that needs a lock.
-        is_plain = not self._is_timed and self._state in _COUNTS
+        is_plain = not self.is_timed and self._state in _COUNTS
         self._add_ok = self._window.add_ok if is_plain else None
 
     def _is_ignored(self, exc: BaseException) -> bool:

@@ -70,35 +70,36 @@ class _Race:
 async def _in_asyncio(race: _Race) -> Any:
     asyncio = sys.modules["asyncio"]
     running: set[Any] = set()
-    error: BaseException | None = None
+    failed: list[Any] = []  # not their errors: one that is raised here would be held by itself
     try:
         while True:
             if race.may_begin():
-                running.add(asyncio.ensure_future(race.call()))
-            if not running and error is not None:
-                raise error
+                running.add(asyncio.ensure_future(_called(race.call)))
+            if not running:
+                return failed.pop().result()
             patience = None if race.patience == inf else race.patience
             done, running = await asyncio.wait(
                 running, timeout=patience, return_when=asyncio.FIRST_COMPLETED
             )
-            for each in done:
-                error = _error_of(each)
-                if error is None:
-                    return each.result()
+            failed = [each for each in done if _has_failed(each)]
+            done.difference_update(failed)
+            if done:
+                return done.pop().result()
     finally:
         for each in running:
+            each.add_done_callback(_has_failed)
             each.cancel()
         if running:
             await asyncio.wait(running)
-            for each in running:
-                _error_of(each)  # looked at, so that nobody is told of an error that none awaits
 
 
-def _error_of(task: Any) -> BaseException | None:
-    if task.cancelled():  # by itself: nobody has cancelled those that are waited for
-        return sys.modules["asyncio"].CancelledError()  # type: ignore[no-any-return]  # it is one
-    error: BaseException | None = task.exception()
-    return error
+async def _called(call: Callable[[], Awaitable[Any]]) -> Any:
+    return await call()  # in here, so that what it raises at once is the error of one call
+
+
+def _has_failed(task: Any) -> bool:
+    """Its error is looked at, so that nobody is told of one that none has awaited."""
+    return task.cancelled() or task.exception() is not None
 
 
 async def _in_trio(race: _Race) -> Any:

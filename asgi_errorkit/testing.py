@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from asgi_errorkit import recovery
+from asgi_errorkit import waiting
 from asgi_errorkit.response import FILE_BODIES
 from asgi_errorkit.types import ASGIApp, Message, Scope
 
@@ -52,11 +52,11 @@ def instant_waits() -> Iterator[list[float]]:
         waited.append(seconds)
         return 0.0
 
-    before, recovery.hook = recovery.hook, pass_by
+    before, waiting.hook = waiting.hook, pass_by
     try:
         yield waited
     finally:
-        recovery.hook = before
+        waiting.hook = before
 
 
 class Reply:

@@ -176,6 +176,7 @@ class ErrorTracker:
             clock=self.recorder.clock,
             wall_clock=self.recorder.wall_clock,
         )
+        self._of_types: dict[ErrorType, CircuitBreaker] = {}
         self._error_type_policy = error_type_policy or OF_ERROR_TYPES
 
     def record_error(
@@ -220,9 +221,13 @@ class ErrorTracker:
         ``policy`` is that of one that is new. What stands before the colon says, if it is the value
         of an `ErrorType`, which errors those are told of who are refused.
         """
-        if isinstance(name, ErrorType):
-            return self.circuits.of(name.value, policy or self._error_type_policy, error_type=name)
-        return self.circuits.of(name, policy)
+        if not isinstance(name, ErrorType):
+            return self.circuits.of(name, policy)
+        known = self._of_types.get(name)
+        if known is None:
+            policy = policy or self._error_type_policy
+            known = self._of_types[name] = self.circuits.of(name.value, policy, error_type=name)
+        return known
 
     def is_circuit_broken(self, error_type: ErrorType) -> bool:
         """Whether there have been so many errors of a type that what leads to them is to be left.
@@ -236,12 +241,12 @@ class ErrorTracker:
             raise TypeError(
                 f"error_type must be an ErrorType, e.g. ErrorType.MODEL; got {error_type!r:.200}"
             )
-        known = self.circuits.get(error_type.value)
+        known = self._of_types.get(error_type)
         return known is not None and known.is_open
 
     def record_success(self, error_type: ErrorType) -> None:
         """What could have led to an error of this type went well: its failures in a row end here."""
-        known = self.circuits.get(error_type.value)
+        known = self._of_types.get(error_type)
         if known is not None:
             known.record_success()
 
@@ -263,10 +268,10 @@ class ErrorTracker:
             self._feed(caught.verdict.info)
 
     def _feed(self, info: ErrorInfo) -> None:
-        if info.circuit_break_threshold > 0 and info.action is not ErrorAction.IGNORE:
-            self.breaker(info.error_type).record_failure(
-                consecutive_failures=info.circuit_break_threshold
-            )
+        threshold = info.circuit_break_threshold
+        if threshold > 0 and info.action is not ErrorAction.IGNORE:
+            breaker = self._of_types.get(info.error_type) or self.breaker(info.error_type)
+            breaker.record_failure(consecutive_failures=threshold)
 
     def get_error_stats(self, window_minutes: float = 5) -> dict[str, Any]:
         """What went wrong in the last minutes (more than 0, at most 60), with all requests beside it.

@@ -23,6 +23,7 @@ from asgi_errorkit.recorder import Recorder
 from asgi_errorkit.testing import http_scope
 from asgi_errorkit.types import ASGIApp, Message, Receive, Scope, Send
 from benchmarks.kits import ENDS, answer, failures, finish, kit, receive, send, whole
+from benchmarks.surviving import ALL
 
 __all__ = ["CASES", "WARM", "Case", "Served", "by_function", "counts", "served", "without_chance"]
 
@@ -76,12 +77,19 @@ class Case:
     steps: int = 1
     requests: int = _COUNTED
     events: tuple[str, ...] = ENDS
+    survives: tuple[str, ...] = ()
     echoes: tuple[int, int] | None = None
 
 
 CASES = {
     "GET, one log line": Case(longer=lambda: answer),
     "GET, two log lines": Case(longer=lambda: answer, events=EVENTS),
+    # Without a timeout, which needs a task: no loop runs here.
+    **{
+        f"GET, one log line, {name}": Case(longer=lambda: answer, survives=(name,))
+        for name in ALL
+        if name != "timeout"
+    },
     "one more piece of a stream": Case(
         longer=lambda: _streaming(20), shorter=lambda: _streaming(10), steps=10
     ),
@@ -107,7 +115,12 @@ class Served:
                 wall_clock=itertools.repeat(1.7e9).__next__,
             )
             self._app = self._kit = kit(
-                app, io.BytesIO(), recorder=recorder, max_groups=10_000, events=case.events
+                app,
+                io.BytesIO(),
+                recorder=recorder,
+                max_groups=10_000,
+                events=case.events,
+                survives=case.survives,
             )
 
     def once(self) -> None:

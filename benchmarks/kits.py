@@ -14,6 +14,7 @@ from asgi_errorkit.stack import ErrorKit, MiddlewareStack
 from asgi_errorkit.testing import http_scope
 from asgi_errorkit.tracker import ErrorTracker
 from asgi_errorkit.types import ASGIApp, Message, Receive, Scope, Send
+from benchmarks.surviving import layers
 
 __all__ = [
     "ENDS",
@@ -51,9 +52,13 @@ def kit(
     *,
     recorder: Recorder | None = None,
     max_groups: int = 500,
+    survives: tuple[str, ...] = (),
     **logging: Any,
 ) -> ErrorKit:
-    """Everything on, as `ErrorKit` has it, with a place for its lines and without warnings."""
+    """Everything on, as `ErrorKit` has it, with a place for its lines and without warnings.
+
+    ``survives`` names what it has to survive failures, of `benchmarks.surviving.PARTS`.
+    """
     stack = MiddlewareStack(error_tracker=ErrorTracker(recorder=recorder, max_groups=max_groups))
     stack.add_middleware(StructuredLoggingMiddleware, stream=log, **logging)
     stack.add_middleware(ErrorHandlingMiddleware)
@@ -64,6 +69,8 @@ def kit(
         high_memory_threshold_mb=_NEVER,
         high_cpu_threshold_percent=_NEVER,
     )
+    for layer, options in layers(survives):
+        stack.add_middleware(layer, **options)
     return stack.create_middleware_stack(app)
 
 

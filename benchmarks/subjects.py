@@ -18,6 +18,7 @@ from asgi_errorkit.stack import MiddlewareStack
 from asgi_errorkit.types import ASGIApp, Receive, Scope, Send
 from benchmarks.floor import floor
 from benchmarks.guide_design import ErrorTracker, guide_design
+from benchmarks.surviving import ALL, layers
 
 __all__ = ["BARE", "FLOOR", "FULL", "GUIDE", "NO_OP", "ONE_LINE", "STEPS", "SUBJECTS", "Subject"]
 
@@ -26,6 +27,7 @@ NO_OP = "no-op wrapper"
 ONE_LINE = "ErrorKit: everything, completion"
 FULL = "ErrorKit: everything, start + completion"
 GUIDE = "the guide's design"
+SURVIVING = "ErrorKit: everything, completion, and all that survives failures"
 FLOOR = "the floor: as much noted, nothing done with it"
 
 _ENDS = ("request_complete", "request_error", "websocket_close")
@@ -108,11 +110,15 @@ def _nested(app: ASGIApp, log: IO[bytes]) -> Subject:
     return Subject(wrapped, wrapped.choices.recorder)
 
 
-def _kit(*, capture: bool = True, **options: Any) -> Callable[[ASGIApp, IO[bytes]], Subject]:
+def _kit(
+    *, capture: bool = True, survives: tuple[str, ...] = (), **options: Any
+) -> Callable[[ASGIApp, IO[bytes]], Subject]:
     def make(app: ASGIApp, log: IO[bytes]) -> Subject:
         stack = MiddlewareStack()
         stack.add_middleware(StructuredLoggingMiddleware, stream=log, **options)
         stack.add_middleware(ErrorHandlingMiddleware, capture=capture)
+        for layer, layer_options in layers(survives):
+            stack.add_middleware(layer, **layer_options)
         kit = stack.create_middleware_stack(app)
         return Subject(kit, kit.tracker.recorder)
 
@@ -164,6 +170,8 @@ SUBJECTS: dict[str, Callable[[ASGIApp, IO[bytes]], Subject]] = {
     "logging alone, completion": _completion,
     "logging alone, start + completion": _both,
     "the three nested by hand": _nested,
+    **{f"{ONE_LINE}, {name}": _kit(events=_ENDS, survives=(name,)) for name in ALL},
+    SURVIVING: _kit(events=_ENDS, survives=ALL),
     GUIDE: _guide,
 }
 """How each is made, around an app and with a file for its log lines."""

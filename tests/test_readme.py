@@ -1,4 +1,4 @@
-"""Every example of README runs as it stands, given the app that it talks about."""
+"""Every example of README and of the page on surviving runs as it stands, given the app that it talks about."""
 
 import logging
 import re
@@ -15,8 +15,12 @@ from litestar import Litestar, get
 from asgi_errorkit import ErrorKit, ErrorType, PublicError
 from asgi_errorkit.testing import request
 
-README = Path(__file__).parents[1] / "README.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+TEXT = "".join(
+    page.read_text(encoding="utf-8") for page in (README, ROOT / "docs" / "surviving.md")
+)
+BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
 
 @get("/")

@@ -8,16 +8,22 @@ from asgi_errorkit.breaker import CircuitBreaker
 from asgi_errorkit.choices import watching
 from asgi_errorkit.circuit_policy import CircuitPolicy
 from asgi_errorkit.circuit_state import CircuitState
-from asgi_errorkit.classify import Verdict
+from asgi_errorkit.classify import Classifier, Verdict
 from asgi_errorkit.composition import check_order
-from asgi_errorkit.errors import ErrorAction, ErrorType
+from asgi_errorkit.errors import ErrorAction, ErrorType, PublicError
 from asgi_errorkit.exchange import (
+    CAUGHT,
     COMPLETE,
-    INTERRUPTED,
+    DISCONNECTED,
+    ENDED_AS,
+    FIRST_BYTE,
     KEY,
+    NOW,
+    ROUTE,
     STATUS,
     Caught,
     Exchange,
+    State,
     is_open,
     route_of,
     state_in,
@@ -27,8 +33,9 @@ from asgi_errorkit.frame import frame
 from asgi_errorkit.identity import RequestIds
 from asgi_errorkit.learned_routes import LearnedRoutes
 from asgi_errorkit.options import check_callable, check_type, strings
-from asgi_errorkit.outcome import Outcome, outcome_of
+from asgi_errorkit.outcome import Outcome, outcome_of, status_of
 from asgi_errorkit.patterns import PathTable
+from asgi_errorkit.recorder import plain_status
 from asgi_errorkit.refusal import refuse
 from asgi_errorkit.response import FILE_BODIES
 from asgi_errorkit.tracker import ErrorTracker
@@ -84,12 +91,13 @@ class CircuitBreakingMiddleware:
         self._key = key
         # In a table None would be no value: what has no breaker is told apart by an empty tuple.
         self._policies = PathTable(
-            {p: (each,) if each else () for p, each in (routes or {}).items()}
+            {p: (each,) if each else () for p, each in (routes or {}).items()}, name="routes"
         )
         self._outcomes = _checked_outcomes(outcomes)
         self._error_types = _checked_types(error_types)
         self._routes = LearnedRoutes(redactor=tracker.redactor)
         self._inner = single_callable(app)
+        self._mark = coroutine_marker()
         within = choices_within(app)
         self.choices = watching(tracker.recorder, tracker.classifier, within, request_ids)
         self._alone = frame(self._serve, self.choices)
@@ -104,30 +112,51 @@ class CircuitBreakingMiddleware:
         return {"refused": self.refused, "key_errors": self.key_errors}
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> Any:
-        if scope.get("type") not in ("http", "websocket") or self._policies.get(scope) == ():
+        is_request = scope.get("type") == "http"
+        if not is_request and scope.get("type") != "websocket":
             return await self._inner(scope, receive, send)
-        exchange = Exchange(state_in(scope))
+        found = self._policies.get(scope) if self._policies else None
+        if found == ():
+            return await self._inner(scope, receive, send)
+        policy = found[0] if found else self._policy
+        state = state_in(scope)
         name = self._name(scope)
         breaker = self.circuits.get(name) if name is not None else None
-        permit = breaker.allow() if breaker is not None else None
-        if breaker is not None and not permit:
-            self.refused += 1
-            exchange.annotate(circuit=breaker.name)
-            return await refuse(exchange, breaker.error(), scope, receive, send)
-        if breaker is not None and breaker.state is CircuitState.HALF_OPEN:
-            exchange.annotate(circuit_probe=breaker.name)
-        call = _Call(exchange, scope, send, name, breaker, permit)
+        permit = None
+        if breaker is not None:
+            permit = breaker.allow()
+            if not permit:
+                return await self._refuse(breaker, Exchange(state), scope, receive, send)
+            if breaker.state is CircuitState.HALF_OPEN:
+                Exchange(state).annotate(circuit_probe=breaker.name)
+        call = _Call(state, scope, name, policy, breaker, permit)
         try:
-            result = await self._inner(scope, receive, call.send)
+            if is_request:
+                send = call.watching(send)
+                if self._mark is not None:
+                    self._mark(send)
+            result = await self._inner(scope, receive, send)
         except BaseException as exc:
-            self._judge(call, exc)
+            self._judge(call, scope, exc)
             raise
-        self._judge(call, None)
+        self._judge(call, scope, None)
         return result
+
+    async def _refuse(
+        self,
+        breaker: CircuitBreaker,
+        exchange: Exchange,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        self.refused += 1
+        exchange.annotate(circuit=breaker.name)
+        await refuse(exchange, breaker.error(), scope, receive, send)
 
     def _name(self, scope: Scope) -> str | None:
         if self._key is None:
-            return self._routes.guess(scope.get("method") or "GET", scope.get("path") or "")
+            return self._routes.guess(*_asked(scope))
         try:
             name = self._key(scope)
         except Exception:  # noqa: BLE001  a key that breaks must not break the request
@@ -138,159 +167,185 @@ class CircuitBreakingMiddleware:
             return None
         return name
 
-    def _judge(self, call: "_Call", exc: BaseException | None) -> None:
+    def _judge(self, call: "_Call", scope: Scope, exc: BaseException | None) -> None:
         """Tell the breaker how its call has ended."""
-        if exc is None and call.went_well:
-            call.name = call.name or self._learned(call)
-            if call.breaker is not None:
-                call.breaker.record_success(call.permit, seconds=call.seconds)
+        if exc is None and call.went_well(scope):
+            self._settle(call, scope)
+            self._record_success(call, scope)
             return
-        failed = self._failed(call, exc)
-        if failed is None:
-            if call.breaker is not None:
-                call.breaker.record_ignored(call.permit)
-            return
-        self._record_failure(call, failed)
+        failed = self._failed(call, scope, exc)
+        if failed is not None:
+            self._settle(call, scope)
+            self._record_failure(call, scope, failed)
+        elif call.breaker is not None:
+            call.breaker.record_ignored(call.permit)
 
-    def _failed(self, call: "_Call", exc: BaseException | None) -> Verdict | None:
+    def _settle(self, call: "_Call", scope: Scope) -> None:
+        """Find whose call it was: the framework has matched its route meanwhile."""
+        if self._key is not None:
+            return
+        name = self._learned(call, scope)
+        if name == call.name:
+            return
+        if call.breaker is not None:  # it was another's that was asked
+            call.breaker.record_ignored(call.permit)
+        call.breaker = self.circuits.get(name) if name is not None else None
+        call.name, call.permit = name, None
+
+    def _failed(self, call: "_Call", scope: Scope, exc: BaseException | None) -> Verdict | None:
         """The verdict on what counts as a failure; None for what does not."""
-        outcome, verdict = call.ended(exc)
+        outcome, verdict = call.ended(scope, exc)
         if outcome.text not in self._outcomes or verdict.status_code < 500:
             return None
         if self._error_types is not None and verdict.info.error_type not in self._error_types:
             return None
         return verdict
 
-    def _record_failure(self, call: "_Call", failed: Verdict) -> None:
-        name, breaker, permit = call.name, call.breaker, call.permit
-        if self._key is None:
-            name = self._learned(call)
-            if breaker is not None and name != call.name:  # it was another's that was asked
-                breaker.record_ignored(permit)
-                breaker, permit = None, None
-        if name is None:
+    def _record_success(self, call: "_Call", scope: Scope) -> None:
+        breaker = call.breaker
+        if breaker is None and call.name is not None and call.is_slow(scope):
+            breaker = self.circuits.of(call.name, call.policy)
+        if breaker is not None:
+            breaker.record_success(call.permit, seconds=call.seconds(scope))
+
+    def _record_failure(self, call: "_Call", scope: Scope, failed: Verdict) -> None:
+        if call.name is None:
             return
         info = failed.info
-        if breaker is None:
-            found = self._policies.get(call.scope)
-            policy = found[0] if found else self._policy
-            breaker = self.circuits.of(name, policy, error_type=info.error_type)
+        breaker = call.breaker or self.circuits.of(
+            call.name, call.policy, error_type=info.error_type
+        )
         breaker.record_failure(
-            permit,
-            seconds=call.seconds,
+            call.permit,
+            seconds=call.seconds(scope),
             error_type=info.error_type,
             consecutive_failures=info.circuit_break_threshold
             if info.action is ErrorAction.CIRCUIT_BREAK
             else None,
         )
 
-    def _learned(self, call: "_Call") -> str | None:
+    def _learned(self, call: "_Call", scope: Scope) -> str | None:
         """The name of the route, which the framework has matched meanwhile."""
-        if self._key is not None:
-            return call.name
-        scope = call.scope
         try:
-            template = call.exchange.route or route_of(scope)
+            template = call.state[ROUTE] or route_of(scope)
             if template is None and call.status in (404, 405):
                 return None
-            return self._routes.learn(scope.get("method") or "GET", call.exchange.path, template)
+            return self._routes.learn(*call.asked, template)
         except Exception:  # noqa: BLE001  the framework's own objects may do anything when looked at
             return None
 
 
 class _Call:
-    """One request on its way through a breaker."""
+    """One request on its way through a breaker; the eye that it has on the response is its own, for
+    somebody further out may withhold it."""
 
     __slots__ = (
-        "_complete",
-        "_first_byte_at",
-        "_started_at",
+        "_began_at",
+        "asked",
         "breaker",
-        "exchange",
+        "complete",
         "name",
         "permit",
-        "scope",
-        "send",
+        "policy",
+        "state",
         "status",
     )
 
     def __init__(
         self,
-        exchange: Exchange,
+        state: State,
         scope: Scope,
-        send: Send,
         name: str | None,
+        policy: CircuitPolicy | None,
         breaker: CircuitBreaker | None,
         permit: int | None,
     ) -> None:
-        self.exchange = exchange
-        self.scope = scope
+        self.state = state
+        self.asked = _asked(scope)  # the app may write another path into it
         self.name = name
+        self.policy = policy
         self.breaker = breaker
         self.permit = permit
         self.status: int | None = None
-        self._complete = False
-        self._first_byte_at: float | None = None
-        self._started_at = exchange.now()
-        self.send = self._watching(send)
+        self.complete = False
+        self._began_at: float = state[NOW]()
 
-    def _watching(self, send: Send) -> Send:
-        """An eye of its own on the response: somebody further out may withhold it."""
-        if self.scope["type"] == "websocket":
-            return send
+    def watching(self, send: Send) -> Send:
+        """The send to give to the app. Not kept here: a circle is work for the collector."""
 
         def watched_send(message: Message) -> Awaitable[None]:
             kind = message.get("type")
-            if kind == "http.response.start":
-                self.status = message.get("status")
-                self._first_byte_at = self.exchange.now()
-            elif kind == "http.response.body" or kind in FILE_BODIES:
-                self._complete = not message.get("more_body")
+            if kind == "http.response.body" or kind in FILE_BODIES:
+                self.complete = not message.get("more_body")
+            elif kind == "http.response.start":
+                self.status = plain_status(message.get("status"))
             return send(message)
 
-        mark = coroutine_marker()
-        return mark(watched_send) if mark is not None else watched_send
+        return watched_send
 
-    @property
-    def seconds(self) -> float | None:
+    def seconds(self, scope: Scope) -> float | None:
         """How long it took to its first byte; a websocket takes as long as it likes."""
-        if self.scope["type"] == "websocket":
+        breaker = self.breaker
+        if scope["type"] == "websocket" or (breaker is not None and not breaker.is_timed):
             return None
-        at = self._first_byte_at
-        return (self.exchange.now() if at is None else at) - self._started_at
+        first_byte_at: float | None = self.state[FIRST_BYTE]
+        at = self.state[NOW]() if first_byte_at is None else first_byte_at
+        return at - self._began_at
 
-    @property
-    def went_well(self) -> bool:
-        exchange = self.exchange
-        if exchange.caught is not None or exchange.disconnected or exchange.ended_as is not None:
+    def is_slow(self, scope: Scope) -> bool:
+        limit = None if self.policy is None else self.policy.slow_call_seconds
+        seconds = None if limit is None else self.seconds(scope)
+        return limit is not None and seconds is not None and seconds >= limit
+
+    def went_well(self, scope: Scope) -> bool:
+        state = self.state
+        caught: Caught | None = state[CAUGHT]
+        if state[ENDED_AS] is not None or (caught is not None and not caught.handled):
             return False
-        if self.scope["type"] == "websocket":
-            return exchange.status == 101
-        return self._complete and isinstance(self.status, int) and self.status < 400
+        if scope["type"] == "websocket":  # whoever ends it
+            return bool(state[STATUS] == 101)
+        return self.complete and not state[DISCONNECTED] and (self.status or 500) < 400
 
-    def ended(self, exc: BaseException | None) -> tuple[Outcome, Verdict]:
+    def ended(self, scope: Scope, exc: BaseException | None) -> tuple[Outcome, Verdict]:
         """How it ended, by what can be seen from here, and the verdict on it."""
-        exchange = self.exchange
-        record = exchange.state.copy()
-        if self.scope["type"] != "websocket":
-            record[STATUS], record[COMPLETE] = self.status, self._complete
+        exchange = Exchange(self.state)
         judge = exchange.choices.classifier
-        caught: Caught | None = exchange.caught
         if exc is None:
-            verdict = caught.verdict if caught else judge.status(self.status or 500)
-            return outcome_of(record), verdict
+            return self._returned(scope, judge)
         if not issubclass(type(exc), Exception):
-            record[INTERRUPTED] = True
             deadline = exchange.deadline
             if deadline is not None and deadline.called:  # cut off by the kit, not by the client
                 return Outcome.TIMEOUT, judge.status(504)
             return Outcome.CANCELLED, judge.status(500)
         if is_disconnect(exchange, exc) or raised_by(exc, exchange.send):
             return Outcome.CLIENT_DISCONNECT, judge.status(500)
-        verdict = judge(exc)
-        if self._complete and (self.status or 500) < 500:
-            return Outcome.BACKGROUND_FAILED, verdict
-        return Outcome.SERVER_ERROR if self.status is None else Outcome.TRUNCATED, verdict
+        return self._raised(exc), judge(exc)
+
+    def _returned(self, scope: Scope, judge: Classifier) -> tuple[Outcome, Verdict]:
+        record = self.state.copy()
+        if scope["type"] != "websocket":
+            record[STATUS], record[COMPLETE] = self.status, self.complete
+        outcome = outcome_of(record)
+        caught: Caught | None = record[CAUGHT]
+        if caught is not None:
+            return outcome, caught.verdict
+        # Of a failure, though its status may be that of a response which was never completed.
+        return outcome, judge.status(max(500, status_of(record, outcome)))
+
+    def _raised(self, exc: BaseException) -> Outcome:
+        if self.complete:
+            failed = (self.status or 500) >= 500
+            return Outcome.SERVER_ERROR if failed else Outcome.BACKGROUND_FAILED
+        said = self.state[ENDED_AS]
+        if said is None and issubclass(type(exc), PublicError):
+            said = getattr(exc, "ends_as", None)
+        if said is not None:  # such as a refusal by what is further in
+            return Outcome(said)
+        return Outcome.SERVER_ERROR if self.status is None else Outcome.TRUNCATED
+
+
+def _asked(scope: Scope) -> tuple[str, str]:
+    return scope.get("method") or "GET", scope.get("path") or ""
 
 
 def _checked_outcomes(outcomes: Collection[str]) -> frozenset[str]:

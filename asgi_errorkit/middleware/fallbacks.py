@@ -9,8 +9,8 @@ from asgi_errorkit.attempt import Failing, attempt
 from asgi_errorkit.choices import watching
 from asgi_errorkit.composition import check_order
 from asgi_errorkit.errors import ErrorAction, ErrorType
-from asgi_errorkit.exchange import FALLBACK, GIVEN, KEY, Exchange, is_open, state_in
-from asgi_errorkit.failure import keep
+from asgi_errorkit.exchange import FALLBACK, GIVEN, KEY, Caught, Exchange, is_open, state_in
+from asgi_errorkit.failure import is_disconnect, keep
 from asgi_errorkit.frame import frame
 from asgi_errorkit.identity import RequestIds
 from asgi_errorkit.options import can_take, check_type, is_header
@@ -111,7 +111,7 @@ class FallbackMiddleware:
             take_over,
         )
         if failed is not None and failed.exc is not None and failed.status is not None:
-            keep(exchange, failed.exc, exchange.choices)  # it was raised after its own 500
+            _note_raised_on(exchange, failed.exc)
         return result
 
     def _recorded(self, scope: Scope, send: Send) -> Send:
@@ -161,8 +161,8 @@ class FallbackMiddleware:
                     kind, fallback, exchange, failing, scope, handed_on, marked
                 ):
                     continue
-            except Exception:  # a fallback that breaks gives way to the next
-                self.hook_errors += 1
+            except Exception as exc:  # a fallback that breaks gives way to the next
+                self.hook_errors += not is_disconnect(exchange, exc)
                 if marked.started:
                     raise
                 continue
@@ -231,51 +231,66 @@ class _HandedOn:
     What the first has read of the body is gone; then the other finds the body at its end.
     """
 
-    __slots__ = ("_is_told", "receive", "rest", "scope")
+    __slots__ = ("_is_at_end", "_is_read", "_receive", "scope")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.scope = dict(scope)
-        self._is_told = True
+        self._receive = receive
+        self._is_read = False
+        self._is_at_end = False
 
-        async def watched_receive() -> Message:
-            self._is_told = False
-            return await receive()
+    async def receive(self) -> Message:
+        """What the first app reads by."""
+        self._is_read = True
+        return await self._receive()
 
-        async def rest() -> Message:
-            if self._is_told:
-                return await receive()
-            self._is_told = True
+    async def rest(self) -> Message:
+        """What the other reads by."""
+        if self._is_read and not self._is_at_end:
+            self._is_at_end = True
             return {"type": "http.request", "body": b"", "more_body": False}
-
-        self.receive, self.rest = watched_receive, rest
+        message = await self._receive()
+        while self._is_at_end and message.get("type") == "http.request":
+            message = await self._receive()  # what the first has left of it
+        return message
 
 
 class _Marked:
     """The response of a fallback, with the header that says so."""
 
-    __slots__ = ("send", "status")
+    __slots__ = ("_kind", "_send", "started", "status")
 
     def __init__(self, send: Send, kind: str) -> None:
+        self.started = False
         self.status: int | None = None
+        self._kind = kind
+        self._send = send
 
-        def marked_send(message: Message) -> Awaitable[None]:
-            if message.get("type") == "http.response.start":
-                self.status = message.get("status")
-                return send(with_header(message, _HEADER, kind))
-            return send(message)
-
-        mark = coroutine_marker()
-        self.send = mark(marked_send) if mark is not None else marked_send
-
-    @property
-    def started(self) -> bool:
-        return self.status is not None
+    async def send(self, message: Message) -> None:
+        if message.get("type") == "http.response.start":
+            self.started = True
+            self.status = message.get("status")
+            message = with_header(message, _HEADER, self._kind)
+        await self._send(message)
 
 
 def _note(exchange: Exchange, failing: Failing) -> None:
-    """Keep the error while it is known that it came before any response."""
+    """Keep the error while it is known that it came before any response, and was not answered."""
+    caught, seen = exchange.caught, exchange.seen
     if failing.exc is not None:
         keep(exchange, failing.exc, exchange.choices)
+    elif caught is not None:
+        exchange.caught = caught._replace(handled=False)
+    elif seen is not None and isinstance(seen.exc, Exception):
+        keep(exchange, seen.exc, exchange.choices)
+    else:
+        exchange.caught = Caught(None, failing.verdict)
+
+
+def _note_raised_on(exchange: Exchange, exc: Exception) -> None:
+    """What the app raises after its own 500 came before any response too: that was dropped."""
+    if keep(exchange, exc, exchange.choices) and exchange.caught is not None:
+        exchange.caught = exchange.caught._replace(late=False)
 
 
 def _items(fallbacks: object) -> list[tuple[Any, Any]]:

@@ -34,6 +34,7 @@ Limit: TypeAlias = int | AdaptiveLimit | Callable[[], AdaptiveLimit]
 
 _HEALTH: Final = ("/health", "/health/*", "/healthz", "/livez", "/readyz", "/live", "/ready")
 _MOST_KEYS: Final = 1000
+_LEAST_PRIORITY: Final = -(2**31)  # that a limiter takes
 _ALL: Final = ""
 
 
@@ -94,10 +95,13 @@ class LoadSheddingMiddleware:
             for pattern, each in (routes or {}).items()
         }
         # In a table None would be no value: what has no limit is told apart by its tuple.
-        self._routes = PathTable({pattern: (each,) for pattern, each in self._of_routes.items()})
+        self._routes = PathTable({p: (each,) for p, each in self._of_routes.items()}, name="routes")
+        # Made also where each key has its own, for what cannot work is refused here.
+        of_all = self._limiter(1 if limit is None else limit, _ALL)
         if limit is not None and key is None:
-            self._limiters[_ALL] = self._limiter(limit, _ALL)
-        self._never = PathTable(dict.fromkeys(strings("never_shed", never_shed), True))
+            self._limiters[_ALL] = of_all
+        never = dict.fromkeys(strings("never_shed", never_shed), True)
+        self._never = PathTable(never, name="never_shed")
         self._inner = single_callable(app)
         within = choices_within(app)
         self.choices = watching(tracker.recorder, tracker.classifier, within, request_ids)
@@ -127,15 +131,16 @@ class LoadSheddingMiddleware:
         limiter = self._limiter_of(scope)
         if limiter is None:
             return await self._inner(scope, receive, send)
+        is_session = kind == "websocket"
         try:
-            if kind == "websocket":
-                limiter.slot_now().release()
-                return await self._inner(scope, receive, send)
-            slot = await self._slot(limiter, exchange, scope)
+            slot = limiter.slot_now() if is_session else await self._slot(limiter, exchange, scope)
         except OverloadedError as error:
-            full = error
+            full = error.with_traceback(None)  # with it, a circle that only the collector ends
         else:
-            return await self._admitted(slot, exchange, scope, receive, send)
+            if not is_session:
+                return await self._admitted(slot, exchange, scope, receive, send)
+            slot.release(nan)
+            return await self._inner(scope, receive, send)
         return await self._refuse(exchange, full, scope, receive, send)
 
     async def _slot(self, limiter: ConcurrencyLimiter, exchange: Exchange, scope: Scope) -> Slot:
@@ -155,7 +160,7 @@ class LoadSheddingMiddleware:
 
         def watched_send(message: Message) -> Awaitable[None]:
             nonlocal first_byte_at
-            if message.get("type") == "http.response.start":
+            if message.get("type") == "http.response.start" and not _is_failure(message):
                 first_byte_at = exchange.now()
             return send(message)
 
@@ -187,22 +192,23 @@ class LoadSheddingMiddleware:
         found = self._routes.get(scope)
         if found is not None:
             return found[0]
-        if self._key is None:
+        if self._key is None or self._limit is None:
             return self._limiters.get(_ALL)
         try:
             name = self._key(scope)
+            if not isinstance(name, str):
+                return None
+            return self._limiters.get(name) or self._limiter_named(name, self._limit)
         except Exception:  # noqa: BLE001  a hook that breaks must not break the request
             self.hook_errors += 1
             return None
-        return self._limiters.get(name) or self._limiter_named(name)
 
-    def _limiter_named(self, name: str) -> ConcurrencyLimiter | None:
-        if self._limit is None or not isinstance(name, str):
-            return None
+    def _limiter_named(self, name: str, limit: Limit) -> ConcurrencyLimiter:
+        made = self._limiter(limit, name)
         if len(self._limiters) >= _MOST_KEYS:
             idle = (n for n, each in self._limiters.items() if not each.in_flight)
-            del self._limiters[next(idle, None) or next(iter(self._limiters))]
-        made = self._limiters[name] = self._limiter(self._limit, name)
+            del self._limiters[next(idle, next(iter(self._limiters)))]
+        self._limiters[name] = made
         return made
 
     def _limiter(self, limit: Limit, name: str) -> ConcurrencyLimiter:
@@ -213,7 +219,7 @@ class LoadSheddingMiddleware:
         if self._priority is None:
             return 0
         try:
-            return int(self._priority(scope))
+            return max(_LEAST_PRIORITY, int(self._priority(scope)))
         except Exception:  # noqa: BLE001  a hook that breaks must not break the request
             self.hook_errors += 1
             return 0
@@ -226,6 +232,11 @@ class LoadSheddingMiddleware:
         except Exception:  # noqa: BLE001  a hook that breaks must not break the request
             self.hook_errors += 1
             return True
+
+
+def _is_failure(start: Message) -> bool:
+    status = start.get("status")
+    return isinstance(status, int) and status >= 500
 
 
 def _check_limits(

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from asgi_errorkit.apps import choices_within, single_callable
 from asgi_errorkit.attempt import Failing, attempt
+from asgi_errorkit.backoff import RetryPlan, next_wait, retry_after_of, seconds_of_retry_after
 from asgi_errorkit.budget import RetryBudget, process_budget
 from asgi_errorkit.choices import watching
 from asgi_errorkit.composition import check_order
@@ -24,16 +25,10 @@ from asgi_errorkit.options import (
     strings,
 )
 from asgi_errorkit.patterns import PathTable
-from asgi_errorkit.recovery import (
-    RetryPlan,
-    next_wait,
-    retry_after_of,
-    seconds_of_retry_after,
-    wait,
-)
 from asgi_errorkit.replay import ReplayedBody
 from asgi_errorkit.tracker import ErrorTracker
 from asgi_errorkit.types import ASGIApp, Receive, Scope, Send
+from asgi_errorkit.waiting import is_instant, wait
 
 __all__ = ["RetryMiddleware"]
 
@@ -137,13 +132,14 @@ class RetryMiddleware:
             return await self._inner(scope, receive, send)
         budget = self._budget or process_budget()
         budget.note_call()
+        is_free = self._budget is None and is_instant()
         runs = _Runs(Exchange(state_in(scope)), scope, ReplayedBody(receive, self._max_body_bytes))
 
         async def take_over(failing: Failing) -> bool:
             seconds = self._next_wait(runs, plan, failing)
             if seconds is None:
                 return False
-            if not budget.take_retry():
+            if not is_free and not budget.take_retry():
                 self.refused_by_budget += 1
                 return False
             runs.wait_seconds = seconds

@@ -1,16 +1,16 @@
 """Timeouts as middleware: a request is given so much time, and is cut off when it is up."""
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from math import inf
 from typing import Any, Final
 
 from asgi_errorkit.apps import choices_within, coroutine_marker, single_callable
-from asgi_errorkit.async_library import CancelScope, cancel_scope
+from asgi_errorkit.async_library import cancel_scope
 from asgi_errorkit.choices import watching
 from asgi_errorkit.composition import check_order
 from asgi_errorkit.errors import DeadlineExceededError
-from asgi_errorkit.exchange import KEY, Deadline, Exchange, is_open, state_in
+from asgi_errorkit.exchange import DEADLINE, KEY, NOW, Deadline, Exchange, State, is_open, state_in
 from asgi_errorkit.failure import tell_apart
 from asgi_errorkit.frame import frame
 from asgi_errorkit.identity import RequestIds
@@ -89,12 +89,17 @@ class TimeoutMiddleware:
         tracker = error_tracker or ErrorTracker()
         self.app = app
         self.timed_out = {"total": 0, "first_byte": 0, "idle": 0}
-        self._usual = usual if usual.are_any else None
-        # In a table None would be no value: what has no limits is told apart by having none.
+        self._usual = _Times(usual) if usual.are_any else None
+        # In a table None would be no value: what has no limits is told apart by its tuple.
         self._routes = PathTable(
-            {p: limits or TimeLimits() for p, limits in (routes or {}).items()}
+            {
+                path: (_Times(limits) if limits is not None and limits.are_any else None,)
+                for path, limits in (routes or {}).items()
+            },
+            name="routes",
         )
         self._inner = single_callable(app)
+        self._mark = coroutine_marker()
         within = choices_within(app)
         self.choices = watching(tracker.recorder, tracker.classifier, within, request_ids)
         self._alone = frame(self._serve, self.choices)
@@ -108,33 +113,44 @@ class TimeoutMiddleware:
         """How many requests were cut off, by which of the times."""
         return {"timed_out": dict(self.timed_out)}
 
-    def _limits(self, scope: Scope) -> TimeLimits | None:
-        limits = (self._routes and self._routes.get(scope)) or self._usual
-        return limits if limits is not None and limits.are_any else None
+    def _times(self, scope: Scope) -> "_Times | None":
+        if scope.get("type") != "http":
+            return None
+        if self._routes:
+            found = self._routes.get(scope)
+            if found is not None:
+                return found[0]
+        return self._usual
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> Any:
-        limits = self._limits(scope) if scope.get("type") == "http" else None
-        if limits is None:
+        times = self._times(scope)
+        if times is None:
             return await self._inner(scope, receive, send)
-        exchange = Exchange(state_in(scope))
-        watch = _Watch(exchange, limits, send)
-        outer, exchange.deadline = exchange.deadline, watch
+        state, mark = state_in(scope), self._mark
+        watch = _Watch(state, times)
+        outer, state[DEADLINE] = state[DEADLINE], watch
         try:
             with watch.scope:
-                result = await self._inner(scope, receive, watch.send)
-                if not watch.called or watch.started:
+                watched = watch.watching(send)
+                if mark is not None:
+                    mark(watched)
+                result = await self._inner(scope, receive, watched)
+                if watch.started or not watch.called:
                     return result
         except Exception as exc:
-            if not watch.called or watch.started:
+            if watch.started or not watch.called:
                 raise
-            tell_apart(exchange, exc, exchange.choices)  # it came of being cut, or in spite of it
+            exchange = Exchange(state)  # it came of being cut, or in spite of it
+            tell_apart(exchange, exc, exchange.choices)
         finally:
-            exchange.deadline = outer
-        return await self._cut(watch, scope, receive, send)
+            state[DEADLINE] = outer
+        return await self._cut(Exchange(state), watch, scope, receive, send)
 
-    async def _cut(self, watch: "_Watch", scope: Scope, receive: Receive, send: Send) -> None:
+    async def _cut(
+        self, exchange: Exchange, watch: "_Watch", scope: Scope, receive: Receive, send: Send
+    ) -> None:
         """Say so, where that can still be said; else break off, for the server to see."""
-        exchange, error = watch.exchange, watch.error()
+        error = watch.error()
         self.timed_out[error.limit] += 1
         exchange.annotate(timed_out=error.limit)
         if exchange.disconnected:  # nobody is there to be told
@@ -145,58 +161,72 @@ class TimeoutMiddleware:
         await refuse(exchange, error, scope, receive, send)
 
 
+class _Times:
+    """Limits as a watch needs them: numbers, of which infinity is none."""
+
+    __slots__ = ("first", "first_byte", "idle", "limits", "moves", "name", "total")
+
+    def __init__(self, limits: TimeLimits) -> None:
+        self.limits = limits
+        self.total = inf if limits.total_seconds is None else limits.total_seconds
+        self.idle = inf if limits.idle_seconds is None else limits.idle_seconds
+        self.first_byte = inf if limits.first_byte_seconds is None else limits.first_byte_seconds
+        self.first = min(self.total, self.first_byte)
+        self.name = "first_byte" if self.first_byte < self.total else "total"
+        self.moves = (self.idle, self.first_byte) != (inf, inf)  # once the response has started
+
+
 class _Watch:
     """The time of one request; what is left of it is the exchange's `Deadline`."""
 
-    __slots__ = ("_due", "_limits", "_outer", "_started_at", "exchange", "scope", "send", "started")
+    __slots__ = ("_began_at", "_clock", "_name", "_outer", "_times", "scope", "started")
 
-    def __init__(self, exchange: Exchange, limits: TimeLimits, send: Send) -> None:
-        self.exchange = exchange
+    def __init__(self, state: State, times: _Times) -> None:
         self.started = False
-        self._limits = limits
-        self._outer: Deadline | None = exchange.deadline
-        self._started_at = exchange.now()
-        total = inf if limits.total_seconds is None else limits.total_seconds
-        first_byte = inf if limits.first_byte_seconds is None else limits.first_byte_seconds
-        self._due = "first_byte" if first_byte < total else "total"
-        self.scope: CancelScope = cancel_scope(min(total, first_byte))
-        self.send = self._watching(send)
+        self._times = times
+        self._outer: Deadline | None = state[DEADLINE]
+        self._clock: Callable[[], float] = state[NOW]
+        self._began_at: float = self._clock()
+        self._name = times.name
+        self.scope = cancel_scope(times.first)
+
+    def watching(self, send: Send) -> Send:
+        """The send to give to the app. Not kept here: a circle is work for the collector."""
+        scope, moves = self.scope, self._times.moves
+
+        def watched_send(message: Message) -> Awaitable[None]:
+            kind = message.get("type")
+            if kind == "http.response.start":
+                self.started = True
+                if moves:
+                    self._move()
+            elif kind in _BODIES:
+                if not message.get("more_body"):
+                    scope.move(inf)  # what the app does now is nobody's time but its own
+                elif moves:
+                    self._move()
+            return send(message)
+
+        return watched_send
 
     @property
     def called(self) -> bool:
         return self.scope.called or (self._outer is not None and self._outer.called)
 
     def remaining(self) -> float:
-        limit = self._limits.total_seconds
-        left = inf if limit is None else limit - self._elapsed()
+        left = self._times.total - (self._clock() - self._began_at)
         return left if self._outer is None else min(left, self._outer.remaining())
 
     def error(self) -> DeadlineExceededError:
-        return DeadlineExceededError(self._due, getattr(self._limits, f"{self._due}_seconds"))
-
-    def _elapsed(self) -> float:
-        return self.exchange.now() - self._started_at
-
-    def _watching(self, send: Send) -> Send:
-        def watched_send(message: Message) -> Awaitable[None]:
-            kind = message.get("type")
-            if kind == "http.response.start":
-                self.started = True
-                self._move()
-            elif kind in _BODIES:
-                if message.get("more_body"):
-                    self._move()
-                else:  # what the app does now is nobody's time but its own
-                    self.scope.move(inf)
-            return send(message)
-
-        mark = coroutine_marker()
-        return mark(watched_send) if mark is not None else watched_send
+        return DeadlineExceededError(
+            self._name, getattr(self._times.limits, f"{self._name}_seconds")
+        )
 
     def _move(self) -> None:
         """Once the response has started: until the next piece of it, or the end."""
-        limits = self._limits
-        left = inf if limits.total_seconds is None else limits.total_seconds - self._elapsed()
-        idle = inf if limits.idle_seconds is None else limits.idle_seconds
-        self._due = "idle" if idle < left else "total"
-        self.scope.move(min(idle, left))
+        times = self._times
+        left = times.total
+        if left != inf:
+            left -= self._clock() - self._began_at
+        self._name = "idle" if times.idle < left else "total"
+        self.scope.move(min(times.idle, left))
