@@ -80,6 +80,7 @@ class _AsyncioScope:
     __slots__ = (
         "_before",
         "_due_at",
+        "_has_begun",
         "_loop",
         "_queue",
         "_seconds",
@@ -92,15 +93,17 @@ class _AsyncioScope:
     def __init__(self, seconds: float) -> None:
         self._task = _current_task()
         self._loop = self._task.get_loop()
+        self._due_at = self._loop.time() + seconds
         self._seconds = seconds
         self._queue: _Queue | None = None
         self._timer: Any = None
         self.called = False
         self.expired = False
+        self._has_begun = False
 
     def __enter__(self) -> Self:
         self._before = self._task.cancelling()
-        self._due_at = self._loop.time() + self._seconds
+        self._has_begun = True
         self._wait(self._seconds)
         return self
 
@@ -110,7 +113,9 @@ class _AsyncioScope:
             return
         before, self._due_at = self._due_at, self._loop.time() + seconds
         # Later ones find out when the time comes: a piece of a stream must not cost a timer.
-        if self._due_at < before and not self.called:
+        if not self._has_begun:
+            self._seconds = seconds
+        elif self._due_at < before and not self.called:
             self._leave()
             self._wait(seconds)
 
@@ -203,9 +208,15 @@ def _queue_of(loop: Any, seconds: float) -> _Queue | None:
             if other() is None:
                 _queues.pop(number, None)
         known = _queues[id(loop)] = (ref(loop), {})
-    queue = known[1].get(seconds)
-    if queue is None and len(known[1]) < _MOST_SPANS and seconds != inf:
-        queue = known[1][seconds] = _Queue()
+    queues = known[1]
+    queue = queues.get(seconds)
+    if queue is None and seconds != inf:
+        if len(queues) >= _MOST_SPANS:  # of spans that differ each time
+            for span in [span for span, each in queues.items() if not each.waiting]:
+                del queues[span]
+            if len(queues) >= _MOST_SPANS:
+                return None
+        queue = queues[seconds] = _Queue()
     return queue
 
 

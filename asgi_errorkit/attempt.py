@@ -54,7 +54,7 @@ async def attempt(
         result = await app(scope, watched_receive, watched_send)
     except Exception as exc:
         if await run.has_raised(exc):
-            return None, run.taken
+            return None, run.let_out()
         raise
     except BaseException as exc:
         await run.let_go(exc)
@@ -68,7 +68,6 @@ class _Run:
     """The response of one run: passed on, held back, or dropped."""
 
     __slots__ = (
-        "_drops",
         "_exchange",
         "_is_asked",
         "_send",
@@ -86,7 +85,6 @@ class _Run:
         self._send = send
         self._take_over = take_over
         self._is_asked = False
-        self._drops = False
 
     def watching(self, receive: Receive) -> tuple[Receive, Send]:
         """What the app is given; not kept here, for that were a circle that only the collector ends."""
@@ -106,9 +104,9 @@ class _Run:
         return watched_receive, mark(watched_send) if mark is not None else watched_send
 
     def _before_start(self, message: Message) -> Awaitable[None]:
-        if self._drops:
+        if self.taken is not None:
             return nothing()
-        if self._is_asked:  # by what another task has sent: this follows, if that is sent at all
+        if self._is_asked:  # waits for the word; if asking raised, for ever
             self.held.append(message)
             return nothing()
         if self.held:
@@ -143,15 +141,10 @@ class _Run:
         if self._exchange.disconnected:
             return False
         failing = _failing(self._exchange, exc, self.held[0] if self.held else {})
-        try:
-            is_taken = await self._take_over(failing)
-        except BaseException:
-            self._drops = True  # nothing of the app's may be part of what it has begun
-            raise
-        if is_taken:
-            self.taken = failing
-            self._drops = True
-        return is_taken
+        if not await self._take_over(failing):
+            return False
+        self.taken = failing
+        return True
 
     async def has_raised(self, exc: Exception) -> bool:
         """Whether what the app raised is taken over with its failure."""
@@ -166,6 +159,11 @@ class _Run:
             return True
         await self._release()
         return False
+
+    def let_out(self) -> Failing | None:
+        """What was taken over; not kept here, for its traceback leads here: that were a circle."""
+        taken, self.taken = self.taken, None
+        return taken
 
     async def let_go(self, exc: BaseException) -> None:
         """Send what was held back when the app is cancelled or the process leaves."""

@@ -3,32 +3,54 @@
 import re
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from random import random as random_share
-from typing import Any, NamedTuple
+from typing import Any
 
 from asgi_errorkit.errors import ErrorInfo
+from asgi_errorkit.options import check_number, check_whole
 
-__all__ = ["RetryPlan", "backoff_seconds", "next_wait", "retry_after_of", "seconds_of_retry_after"]
+__all__ = [
+    "MOST_ATTEMPTS",
+    "RetryPlan",
+    "backoff_seconds",
+    "next_wait",
+    "retry_after_of",
+    "seconds_of_retry_after",
+]
 
+MOST_ATTEMPTS = 100
 _DAY_SECONDS = 86_400
 _LONGEST = 100  # characters of a header's value
 _MOST_DOUBLINGS = 64  # a float could not bear a thousand
 
 
-class RetryPlan(NamedTuple):
-    """How often and how soon to try again; ``attempts`` and ``total_seconds`` are from the first on."""
+@dataclass(frozen=True, slots=True)
+class RetryPlan:
+    """How often and how soon to try again; ``attempts`` and ``total_seconds`` are from the first on.
+
+    Raises TypeError or ValueError for what cannot work.
+    """
 
     attempts: int = 3
     base_seconds: float = 0.1
     max_seconds: float = 5.0
     total_seconds: float = 45.0
 
+    def __post_init__(self) -> None:
+        check_whole("attempts", self.attempts, least=1, most=MOST_ATTEMPTS, example=3)
+        check_number("base_seconds", self.base_seconds, least=0, most=_DAY_SECONDS, example=0.1)
+        check_number("max_seconds", self.max_seconds, least=0, most=_DAY_SECONDS, example=5.0)
+        check_number("total_seconds", self.total_seconds, above=0, most=_DAY_SECONDS, example=45.0)
+
     def within(self, info: ErrorInfo) -> "RetryPlan":
         """The plan for an error of this policy, which says how soon, and may allow fewer attempts."""
-        return self._replace(
-            attempts=min(self.attempts, info.max_retries + 1), base_seconds=info.retry_delay
+        return replace(
+            self,
+            attempts=min(self.attempts, info.max_retries + 1),
+            base_seconds=min(info.retry_delay, _DAY_SECONDS),
         )
 
 

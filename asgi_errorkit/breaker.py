@@ -6,7 +6,7 @@ from collections.abc import Callable
 from itertools import count
 from math import inf
 from random import random as random_share
-from threading import RLock
+from threading import Lock, RLock
 from types import TracebackType
 from typing import Any, Self, TypeAlias, TypeVar
 
@@ -101,6 +101,10 @@ class CircuitBreaker:
         self._random = random
         self._listeners: list[Callable[[StateChange], object]] = []
         self._lock = RLock()
+        self._is_busy = False
+        # Steps of who interrupted one, left to who was interrupted.
+        self._left: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
+        self._telling = Lock()
         self._untold: deque[StateChange] = deque()
         self._run: deque[float] = deque(maxlen=_MOST_IN_A_ROW)  # when the failures in a row were
         self._probes: dict[int, float] = {}  # permits of half-open: when they expire, in that order
@@ -111,6 +115,7 @@ class CircuitBreaker:
         self._opened: tuple[float, int | None, float | None] | None = None
         self._begin(policy.initial_state)
         if on_change is not None:
+            check_callable("on_change", on_change, "change")
             self.add_listener(on_change)
         reset_in_child(self)
 
@@ -128,9 +133,7 @@ class CircuitBreaker:
         """The state now; time may have moved it."""
         if self._permit:
             return self._state
-        with self._lock:
-            self._look(self._clock())
-        self._tell()
+        self._do(self._look)
         return self._state
 
     @property
@@ -196,9 +199,7 @@ class CircuitBreaker:
         """The call of this permit tells nothing: it was cancelled, or never came that far."""
         if permit is None or permit == self._permit:
             return
-        with self._lock:
-            if self._probes.pop(permit, None) is None:
-                self.late += 1
+        self._do(self._give_back, permit)
 
     def record(
         self, permit: int | None, exc: BaseException | None, *, seconds: float | None = None
@@ -272,6 +273,9 @@ class CircuitBreaker:
     def reset_after_fork(self) -> None:
         """In a forked child: the probes, and whoever held the lock, are the parent's."""
         self._lock = RLock()
+        self._telling = Lock()
+        self._is_busy = False
+        self._left.clear()
         self._probes.clear()
         self._untold.clear()
 
@@ -318,16 +322,48 @@ class CircuitBreaker:
 
     # Within
 
+    def _do(self, step: Callable[..., Any], *given: Any) -> Any:
+        """One step at a time: of who interrupts one in its own thread, the step is done after it.
+
+        Such as a signal handler, or a generator that the garbage collector closes.
+        """
+        with self._lock:
+            if self._is_busy:
+                self._left.append((step, given))
+                return None
+            result = self._alone(step, given)
+            while self._left:
+                self._alone(self._catch_up, ())
+        self._tell()
+        return result
+
+    def _alone(self, step: Callable[..., Any], given: tuple[Any, ...]) -> Any:
+        self._is_busy = True
+        try:
+            return step(*given)
+        finally:
+            self._is_busy = False
+
+    def _catch_up(self) -> None:
+        while self._left:
+            step, given = self._left.popleft()
+            step(*given)
+
     def _ask(self) -> int:
         with self._lock:
-            now = self._clock()
-            self._look(now)
-            permit = self._permit
-            if self._state is _HALF_OPEN:
-                permit = self._take_probe(now)
-            if not permit:
+            if self._is_busy:  # amid a step of the same thread: nobody knows what it will lead to
                 self.rejected += 1
-        self._tell()
+                return 0
+        return self._do(self._asked)
+
+    def _asked(self) -> int:
+        now = self._clock()
+        self._look(now)
+        permit = self._permit
+        if self._state is _HALF_OPEN:
+            permit = self._take_probe(now)
+        if not permit:
+            self.rejected += 1
         return permit
 
     def _take_probe(self, now: float) -> int:
@@ -346,21 +382,28 @@ class CircuitBreaker:
             del self._probes[oldest]
             self.expired += 1
 
+    def _give_back(self, permit: int) -> None:
+        if self._probes.pop(permit, None) is None and self._state is not _DISABLED:
+            self.late += 1
+
     def _record(
         self, permit: int | None, kind: int, seconds: float | None, in_a_row: int | None = None
     ) -> None:
-        with self._lock:
-            now = self._clock()
-            self._look(now)
-            if seconds is not None and seconds >= self._slow_seconds:
-                kind = SLOW_FAILED if kind == FAILED else SLOW
-            if self._state in _COUNTS and permit in (None, self._permit):
-                self._count(kind, now, in_a_row)
-            elif self._state is _HALF_OPEN:
-                self._judge_probe(permit, kind, now)
-            elif self._state is not _DISABLED and permit is not None:
-                self.late += 1
-        self._tell()
+        self._do(self._recorded, permit, kind, seconds, in_a_row)
+
+    def _recorded(
+        self, permit: int | None, kind: int, seconds: float | None, in_a_row: int | None
+    ) -> None:
+        now = self._clock()
+        self._look(now)
+        if seconds is not None and seconds >= self._slow_seconds:
+            kind = SLOW_FAILED if kind == FAILED else SLOW
+        if self._state in _COUNTS and permit in (None, self._permit):
+            self._count(kind, now, in_a_row)
+        elif self._state is _HALF_OPEN:
+            self._judge_probe(permit, kind, now)
+        elif self._state is not _DISABLED and permit is not None:
+            self.late += 1
 
     def _count(self, kind: int, now: float, in_a_row: int | None) -> None:
         self._window.add(kind, now)
@@ -422,8 +465,9 @@ class CircuitBreaker:
         if self._successes >= self.policy.successes_to_close:
             self._move(_CLOSED, now, f"{self._successes} probes fared well")
 
-    def _look(self, now: float) -> None:
+    def _look(self, now: float | None = None) -> None:
         """Take the steps that only time asks for."""
+        now = self._clock() if now is None else now
         if self._state is _OPEN and now >= self._retry_at:
             self._move(_HALF_OPEN, now, "its time was up")
         if self._state is _HALF_OPEN and self.policy.quiet_seconds is not None:
@@ -432,13 +476,15 @@ class CircuitBreaker:
                 self._move(_CLOSED, now, "nothing has failed since")
 
     def _put(self, to: CircuitState) -> None:
-        with self._lock:
-            now = self._clock()
-            if self._state is to is _CLOSED:
-                self._forget()
-            elif self._state is not to:
-                self._move(to, now, "by hand")
-        self._tell()
+        self._do(self._put_now, to)
+
+    def _put_now(self, to: CircuitState) -> None:
+        now = self._clock()
+        self._look(now)
+        if self._state is to is _CLOSED:
+            self._forget()
+        elif self._state is not to:
+            self._move(to, now, "by hand")
 
     def _move(
         self,
@@ -472,22 +518,29 @@ class CircuitBreaker:
 
     def _begin(self, state: CircuitState) -> None:
         """Start anew in a state; what was permitted before is known no more."""
-        self._state = state
+        # Made first: a change that breaks off for want of memory must leave all as it was.
+        permit = _next_permit() if state in _LETS_THROUGH else 0
+        window = self._new_window()
         self._probes.clear()
         self._successes = 0
-        self._forget()
+        self._state = state
+        self._start(window)
         # Last: whoever asks without the lock asks for this alone.
-        self._permit = _next_permit() if state in _LETS_THROUGH else 0
+        self._permit = permit
+
+    def _new_window(self) -> CountWindow | TimeWindow:
+        seconds = self.policy.window_seconds
+        return CountWindow(self.policy.window_calls) if seconds is None else TimeWindow(seconds)
 
     def _forget(self) -> None:
+        self._start(self._new_window())
+
+    def _start(self, window: CountWindow | TimeWindow) -> None:
         self._run.clear()
-        seconds = self.policy.window_seconds
-        self._window: CountWindow | TimeWindow = (
-            CountWindow(self.policy.window_calls) if seconds is None else TimeWindow(seconds)
-        )
+        self._window = window
         # What a success that is neither slow nor late has to do; None where that needs a lock.
         is_plain = not self.is_timed and self._state in _COUNTS
-        self._add_ok = self._window.add_ok if is_plain else None
+        self._add_ok = window.add_ok if is_plain else None
 
     def _is_ignored(self, exc: BaseException) -> bool:
         if issubclass(type(exc), self.policy.ignore):
@@ -497,12 +550,17 @@ class CircuitBreaker:
         )
 
     def _tell(self) -> None:
-        """Tell the listeners, with no lock held: they may do anything, also ask this breaker."""
-        while self._untold:
+        """Tell the listeners in order, with no lock held that a call waits for: they may do anything,
+        also ask this breaker. Whoever comes meanwhile leaves it to who is at it."""
+        while self._untold and not self._is_busy and self._telling.acquire(blocking=False):
             try:
-                change = self._untold.popleft()
-            except IndexError:  # another thread has told it
-                return
+                self._tell_all()
+            finally:
+                self._telling.release()
+
+    def _tell_all(self) -> None:
+        while self._untold:
+            change = self._untold.popleft()
             for listener in self._listeners:
                 try:
                     listener(change)

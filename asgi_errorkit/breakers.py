@@ -124,7 +124,12 @@ class Breakers:
         return made
 
     def _forget_one(self) -> None:
-        closed = (n for n, b in self._breakers.items() if b.state is CircuitState.CLOSED)
+        # Not by `state`, which may tell listeners: no lock is held then.
+        closed = (
+            name
+            for name, breaker in self._breakers.items()
+            if breaker._state is CircuitState.CLOSED  # noqa: SLF001  its other half
+        )
         del self._breakers[next(closed, None) or next(iter(self._breakers))]
         self.forgotten += 1
 

@@ -100,7 +100,7 @@ class CircuitPolicy:
             self.max_open_seconds,
             least=self.open_seconds,
             most=_DAY_SECONDS,
-            example=60.0,
+            example=max(60.0, self.open_seconds),
         )
         check_number("jitter", self.jitter, least=0, most=0.5, example=0.2)
 

@@ -24,18 +24,23 @@ def rank(kind: type[Any]) -> int | None:
     return next((ORDER.index(name) for name in names if name in ORDER), None)
 
 
+def _check_inner(mine: int, theirs: int | None) -> None:
+    if theirs is not None and theirs < mine:
+        raise ValueError(
+            f"{ORDER[theirs]} belongs outside of {ORDER[mine]}: the order is "
+            f"{', '.join(ORDER)}, the first outermost"
+        )
+
+
 def check_order(outer: object, app: object) -> None:
     """Raise ValueError if what is wrapped belongs outside of what wraps it."""
     mine = rank(type(outer))
     if mine is None:
         return
     for _ in range(_DEEPEST):
-        theirs = rank(type(app))
-        if theirs is not None and theirs < mine:
-            raise ValueError(
-                f"{ORDER[theirs]} belongs outside of {ORDER[mine]}: the order is "
-                f"{', '.join(ORDER)}, the first outermost"
-            )
+        within = getattr(app, "survival", None)  # a kit's
+        for layer in (app, *(within if isinstance(within, list) else ())):
+            _check_inner(mine, rank(type(layer)))
         app = getattr(app, "app", None)
         if app is None:
             return

@@ -50,7 +50,10 @@ def _leave_below(guard: object, entry: _Entry | None) -> tuple[int, float] | Non
 
 def guarded(guard: Any, function: F) -> F:
     """The function within the guard. Raises TypeError for a generator: its calls have no end."""
-    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+    call = getattr(type(function), "__call__", None)  # noqa: B004  its code is asked for
+    if any(
+        inspect.isasyncgenfunction(f) or inspect.isgeneratorfunction(f) for f in (function, call)
+    ):
         raise TypeError(
             f"a guard stands around calls, and {function!r:.100} is a generator: use `with` around "
             "the loop that reads it"

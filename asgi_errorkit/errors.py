@@ -1,6 +1,6 @@
 """The error model: thirteen types, four severities, six actions, and one table of policies."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
@@ -18,6 +18,7 @@ __all__ = [
     "ErrorType",
     "OverloadedError",
     "PublicError",
+    "checked_error_types",
 ]
 
 
@@ -187,6 +188,21 @@ POLICIES: Mapping[ErrorType, ErrorInfo] = MappingProxyType(
         )
     }
 )
+
+
+def checked_error_types(
+    name: str, given: Collection[ErrorType] | None
+) -> frozenset[ErrorType] | None:
+    """The types as a set, or None for all; raises TypeError for anything else, also for none."""
+    if given is None:
+        return None
+    listed = [] if isinstance(given, (str, ErrorType)) else list(given)
+    if not listed or not all(isinstance(each, ErrorType) for each in listed):
+        raise TypeError(
+            f"{name} must be a collection of ErrorType, e.g. [ErrorType.MODEL], or None; "
+            f"got {given!r:.200}"
+        )
+    return frozenset(listed)
 
 
 class PublicError(Exception):

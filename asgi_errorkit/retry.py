@@ -13,7 +13,7 @@ from asgi_errorkit.budget import RetryBudget, process_budget
 from asgi_errorkit.classify import Classifier
 from asgi_errorkit.errors import ErrorAction, ErrorType, PublicError
 from asgi_errorkit.exchange import current
-from asgi_errorkit.options import check_callable, check_number, check_type, check_whole
+from asgi_errorkit.options import check_callable, check_type
 from asgi_errorkit.waiting import is_instant, wait, wait_sync
 
 __all__ = ["Retry", "RetryAttempt", "check_function"]
@@ -24,8 +24,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 Condition: TypeAlias = type[Exception] | ErrorType | ErrorAction | Callable[[BaseException], object]
 
-_DAY_SECONDS = 86_400
-_MOST_ATTEMPTS = 100
 _REFUSALS = frozenset({"circuit_open", "shed"})  # trying again is what they are there to prevent
 
 
@@ -70,13 +68,6 @@ class Retry:
         on_retry: Callable[[RetryAttempt], object] | None = None,
         classifier: Classifier | None = None,
     ) -> None:
-        check_whole("attempts", attempts, least=1, most=_MOST_ATTEMPTS, example=3)
-        for name, given, example in (
-            ("base_seconds", base_seconds, 0.1),
-            ("max_seconds", max_seconds, 5.0),
-        ):
-            check_number(name, given, least=0, most=_DAY_SECONDS, example=example)
-        check_number("total_seconds", total_seconds, above=0, most=_DAY_SECONDS, example=45.0)
         check_type("budget", budget, RetryBudget)
         check_callable("clock", clock)
         check_callable("random", random)

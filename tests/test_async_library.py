@@ -1,6 +1,7 @@
 """Under asyncio and trio alike: what is due is cut, what is woken goes on, and nothing else does."""
 
 import asyncio
+import gc
 import selectors
 import sys
 import threading
@@ -13,7 +14,15 @@ import pytest
 import trio
 import trio.testing
 
-from asgi_errorkit.async_library import CancelScope, cancel_scope, in_trio, sleep, wakeup
+from asgi_errorkit.async_library import (
+    _MOST_SPANS,
+    CancelScope,
+    _queues,
+    cancel_scope,
+    in_trio,
+    sleep,
+    wakeup,
+)
 
 Main: TypeAlias = Callable[[], Awaitable[Any]]
 
@@ -49,13 +58,16 @@ class JumpingLoop(asyncio.SelectorEventLoop):
 
 
 def in_asyncio(main: Main) -> None:
-    """The task is left as it was found, and no timer of a scope outlives it."""
+    """The task is left as it was found, and nobody who has gone is waited for."""
 
     async def around() -> None:
         loop: Any = asyncio.get_running_loop()
         await main()
         task = asyncio.current_task()
         assert task is not None and task.cancelling() == 0
+        _, queues = _queues.get(id(loop), (None, {}))
+        assert not any(queue.waiting for queue in queues.values())
+        await asyncio.sleep(1e6)
         assert [timer for timer in loop._scheduled if not timer.cancelled()] == []
         assert loop.complaints == []
 
@@ -68,6 +80,16 @@ def in_trios(main: Main) -> None:
 
 
 BOTH = pytest.mark.parametrize("run", [in_asyncio, in_trios], ids=["asyncio", "trio"])
+
+
+BEFORE_ENTERING = pytest.mark.parametrize(
+    "run",
+    [
+        pytest.param(in_asyncio),
+        in_trios,
+    ],
+    ids=["asyncio", "trio"],
+)
 
 
 def now() -> float:
@@ -159,7 +181,7 @@ def test_what_is_due_is_cut_at_its_time_in_its_task_and_ends_quietly(
         began_at, task = now(), task_now()
         with cancel_scope(seconds) as scope:
             assert task_now() is task
-            assert ended(scope) == (False, False)
+            assert not scope.expired
             await sleep(86_400.0)
             pytest.fail("it was not cut")
         assert ended(scope) == (True, True)
@@ -199,9 +221,8 @@ def test_what_does_not_wait_is_not_cut(run: Callable[[Main], None]) -> None:
 def test_errors_pass_through_as_they_are(run: Callable[[Main], None]) -> None:
     async def main() -> None:
         error = ValueError("mine")
-        with pytest.raises(ValueError, match="mine") as raised:
-            with cancel_scope(1.0) as scope:
-                raise error
+        with pytest.raises(ValueError, match="mine") as raised, cancel_scope(1.0) as scope:
+            raise error
         assert raised.value is error
         assert ended(scope) == (False, False)
 
@@ -212,13 +233,15 @@ def test_errors_pass_through_as_they_are(run: Callable[[Main], None]) -> None:
 def test_what_a_body_makes_of_its_cut_is_what_happens(run: Callable[[Main], None]) -> None:
     """It may raise what it likes, and is then not told to have expired."""
 
+    async def body() -> None:
+        try:
+            await sleep(5.0)
+        except cancelled_class():
+            raise ValueError("instead") from None
+
     async def main() -> None:
-        with pytest.raises(ValueError, match="instead"):
-            with cancel_scope(1.0) as scope:
-                try:
-                    await sleep(5.0)
-                except cancelled_class():
-                    raise ValueError("instead") from None
+        with pytest.raises(ValueError, match="instead"), cancel_scope(1.0) as scope:
+            await body()
         assert ended(scope) == (True, False)
         await sleep(1.0)
 
@@ -231,9 +254,8 @@ def test_a_body_that_swallows_its_cut_was_called_and_has_not_expired(
 ) -> None:
     async def main() -> None:
         began_at = now()
-        with cancel_scope(1.0) as scope:
-            with suppress(cancelled_class()):
-                await sleep(5.0)
+        with cancel_scope(1.0) as scope, suppress(cancelled_class()):
+            await sleep(5.0)
         assert ended(scope) == (True, False)
         await sleep(1.0)
         assert now() - began_at == 2.0
@@ -379,8 +401,72 @@ def test_a_move_to_later_costs_no_timer() -> None:
     in_asyncio(main)
 
 
+def test_scopes_of_one_span_share_a_timer() -> None:
+    """Each request makes one, and nearly all end before they are due."""
+
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        for _ in range(100):
+            with cancel_scope(4.0):
+                loop.jumping.now += 1 / 64
+                await asyncio.sleep(0)
+        assert len(loop.armed) == 1
+
+    in_asyncio(main)
+
+
 @BOTH
-@pytest.mark.xfail(reason="asyncio's re-arms a timer for a task that it has let go", strict=False)
+@pytest.mark.parametrize("spans", [1, _MOST_SPANS - 1, _MOST_SPANS + 10])
+def test_any_number_of_tasks_is_cut_each_at_its_time(
+    run: Callable[[Main], None], spans: int
+) -> None:
+    """Whether they wait in queues or alone, and whoever leaves or moves meanwhile."""
+
+    async def call(number: int) -> None:
+        began_at = now()
+        seconds = 1.0 + number % spans / 8
+        fate = number % 4
+        with cancel_scope(seconds) as scope:
+            if fate == 1:
+                await sleep(seconds / 2)
+                scope.move(seconds)
+            elif fate == 2:
+                await sleep(seconds / 2)
+                scope.move(1 / 16)
+            await sleep(seconds / 2 if fate == 3 else 1000.0)
+        assert scope.expired is (fate != 3)
+        due = {1: seconds * 1.5, 2: seconds / 2 + 1 / 16, 3: seconds / 2}.get(fate, seconds)
+        ends.append(now() - began_at == due)
+
+    async def main() -> None:
+        if in_trio():
+            async with trio.open_nursery() as nursery:
+                for number in range(200):
+                    nursery.start_soon(call, number)
+        else:
+            await asyncio.gather(*map(call, range(200)))
+
+    ends: list[bool] = []
+    run(main)
+    assert ends == [True] * 200
+
+
+def test_what_a_loop_waited_for_is_forgotten_with_it() -> None:
+    """And a loop that takes the place of another in memory starts anew."""
+    for _ in range(3):
+        in_asyncio(lambda: _cut(1.0))
+    gc.collect()
+    in_asyncio(lambda: _cut(1.0))
+    assert sum(made() is None for made, _ in _queues.values()) == 0
+
+
+async def _cut(seconds: float) -> None:
+    with cancel_scope(seconds) as scope:
+        await sleep(50.0)
+    assert scope.expired
+
+
+@BOTH
 def test_moving_what_is_over_cuts_nobody(run: Callable[[Main], None]) -> None:
     """As a stream does whose last pieces somebody sends from a task of their own."""
 
@@ -394,8 +480,7 @@ def test_moving_what_is_over_cuts_nobody(run: Callable[[Main], None]) -> None:
     run(main)
 
 
-@BOTH
-@pytest.mark.xfail(reason="asyncio's knows no timer before it is entered", strict=False)
+@BEFORE_ENTERING
 def test_what_is_moved_before_it_is_entered_is_due_then(run: Callable[[Main], None]) -> None:
     async def main() -> None:
         began_at = now()
@@ -404,6 +489,19 @@ def test_what_is_moved_before_it_is_entered_is_due_then(run: Callable[[Main], No
         with scope:
             await sleep(5.0)
         assert now() - began_at == 1.0
+
+    run(main)
+
+
+@BEFORE_ENTERING
+def test_the_time_runs_from_when_it_was_made(run: Callable[[Main], None]) -> None:
+    async def main() -> None:
+        began_at = now()
+        scope = cancel_scope(4.0)
+        await sleep(1.0)
+        with scope:
+            await sleep(50.0)
+        assert now() - began_at == 4.0
 
     run(main)
 
@@ -549,22 +647,28 @@ def test_trios_own_cancellation_at_the_same_moment_passes_through() -> None:
     in_trios(main)
 
 
-@pytest.mark.parametrize("is_within", [True, False])
-def test_it_lies_beside_asyncios_own_timeouts(is_within: bool) -> None:
-    """Of two at different times the earlier one cuts, and each knows its own."""
+def test_within_asyncios_own_timeout_that_is_due_earlier_it_does_not_expire() -> None:
+    async def cut() -> None:
+        async with asyncio.timeout(1.0):
+            with cancel_scope(2.0) as scope:
+                scopes.append(scope)
+                await sleep(5.0)
 
     async def main() -> None:
-        if is_within:
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(1.0):
-                    with cancel_scope(2.0) as scope:
-                        await sleep(5.0)
-            assert not scope.expired
-        else:
-            async with asyncio.timeout(2.0) as timeout:
-                with cancel_scope(1.0) as scope:
-                    await sleep(5.0)
-            assert scope.expired and not timeout.expired()
+        with pytest.raises(TimeoutError):
+            await cut()
+        assert ended(scopes[0]) == (False, False)
+
+    scopes: list[CancelScope] = []
+    in_asyncio(main)
+
+
+def test_within_asyncios_own_timeout_that_is_due_later_it_expires_alone() -> None:
+    async def main() -> None:
+        async with asyncio.timeout(2.0) as timeout:
+            with cancel_scope(1.0) as scope:
+                await sleep(5.0)
+        assert scope.expired and not timeout.expired()
 
     in_asyncio(main)
 
@@ -603,7 +707,7 @@ def test_a_timer_that_comes_a_little_early_cuts_nobody_early() -> None:
         loop: Any = asyncio.get_running_loop()
         began_at = loop.time()
         with cancel_scope(1.0) as scope:
-            scope._come()  # type: ignore[attr-defined]
+            scope.come()  # type: ignore[attr-defined]
             assert not scope.called
             await sleep(5.0)
         assert scope.expired

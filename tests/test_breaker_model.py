@@ -309,6 +309,8 @@ class Pair:
         *,
         raises: bool = False,
     ) -> None:
+        if ending == "ignored" and self.reference.state is DISABLED:
+            return  # whether it is late where nothing counts is not documented
         limit = self.breaker.policy.slow_call_seconds
         is_slow = ending.startswith("slow")
         seconds = (limit or 4.0) if is_slow else (limit or 4.0) - TICK
@@ -520,7 +522,7 @@ class BreakerMachine(RuleBasedStateMachine):
 
 
 TestBreakerMachine = BreakerMachine.TestCase
-TestBreakerMachine.settings = settings(max_examples=400, stateful_step_count=50, deadline=None)
+TestBreakerMachine.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
 
 
 # The walker, which goes far
@@ -680,9 +682,9 @@ class NeverReopens(CircuitBreaker):
 class NeverTriesAgain(CircuitBreaker):
     """Once it was open as long as can be, it stays so."""
 
-    def _look(self, now: float) -> None:
+    def _look(self, *how: Any) -> None:
         if self._trips < 4:
-            super()._look(now)
+            super()._look(*how)
 
 
 class UninterruptedRun(CircuitBreaker):
@@ -735,8 +737,9 @@ class RemembersTrips(CircuitBreaker):
 class FreesWhatIsForced(CircuitBreaker):
     """An illegal move: what was forced open tries again by itself."""
 
-    def _look(self, now: float) -> None:
-        super()._look(now)
+    def _look(self, *how: Any) -> None:
+        super()._look(*how)
+        now = self._clock()
         if self._state is FORCED_OPEN and now >= self._retry_at:
             self._untold.append(StateChange("b", FORCED_OPEN, HALF_OPEN, now, "its time was up"))
             self._begin(HALF_OPEN)
@@ -762,14 +765,16 @@ class ExpiresAfter(CircuitBreaker):
 class OpenAtItsTime(CircuitBreaker):
     """It tries again not at its time, but after it."""
 
-    def _look(self, now: float) -> None:
-        super()._look(now - TICK if self._state is OPEN else now)
+    def _span(self) -> float:
+        return super()._span() + TICK
 
 
 class TellsUnderLock(CircuitBreaker):
     def _move(self, *how: Any) -> None:
         super()._move(*how)
-        self._tell()
+        change = self._untold.pop()
+        for listener in self._listeners:
+            listener(change)
 
 
 class TellsTwice(CircuitBreaker):
@@ -789,8 +794,11 @@ class RemembersCalls(CircuitBreaker):
 
 
 class OpensOneEarly(CircuitBreaker):
-    def _why_to_open(self, totals: Any, now: float, in_a_row: int | None) -> Any:
-        return super()._why_to_open(totals._replace(calls=totals.calls + 1), now, in_a_row)
+    def _count(self, *how: Any) -> None:
+        least = self.policy.minimum_number_of_calls
+        self.policy = replace(self.policy, minimum_number_of_calls=max(1, least - 1))
+        super()._count(*how)
+        self.policy = replace(self.policy, minimum_number_of_calls=least)
 
 
 class JudgesSuccesses(CircuitBreaker):
@@ -799,7 +807,7 @@ class JudgesSuccesses(CircuitBreaker):
     def _count(self, kind: int, now: float, in_a_row: int | None) -> None:
         super()._count(kind, now, in_a_row)
         if kind == OK and self._state is CLOSED:
-            why = self._why_to_open(self._window.totals(now), now, None)
+            why = self._why_to_open(now, None)
             if why is not None:
                 self._move(OPEN, now, why[0])
 
@@ -807,9 +815,9 @@ class JudgesSuccesses(CircuitBreaker):
 class ClosesBesideProbes(CircuitBreaker):
     """It takes the time as quiet though somebody probes."""
 
-    def _look(self, now: float) -> None:
-        super()._look(now)
-        quiet = self.policy.quiet_seconds
+    def _look(self, *how: Any) -> None:
+        super()._look(*how)
+        now, quiet = self._clock(), self.policy.quiet_seconds
         if self._state is HALF_OPEN and quiet and now - self._half_opened_at >= quiet:
             self._move(CLOSED, now, "nothing has failed since")
 

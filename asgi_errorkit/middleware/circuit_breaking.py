@@ -10,10 +10,11 @@ from asgi_errorkit.circuit_policy import CircuitPolicy
 from asgi_errorkit.circuit_state import CircuitState
 from asgi_errorkit.classify import Classifier, Verdict
 from asgi_errorkit.composition import check_order
-from asgi_errorkit.errors import ErrorAction, ErrorType, PublicError
+from asgi_errorkit.errors import ErrorAction, ErrorType, PublicError, checked_error_types
 from asgi_errorkit.exchange import (
     CAUGHT,
     COMPLETE,
+    DEADLINE,
     DISCONNECTED,
     ENDED_AS,
     FIRST_BYTE,
@@ -22,6 +23,7 @@ from asgi_errorkit.exchange import (
     ROUTE,
     STATUS,
     Caught,
+    Deadline,
     Exchange,
     State,
     is_open,
@@ -94,7 +96,7 @@ class CircuitBreakingMiddleware:
             {p: (each,) if each else () for p, each in (routes or {}).items()}, name="routes"
         )
         self._outcomes = _checked_outcomes(outcomes)
-        self._error_types = _checked_types(error_types)
+        self._error_types = checked_error_types("error_types", error_types)
         self._routes = LearnedRoutes(redactor=tracker.redactor)
         self._inner = single_callable(app)
         self._mark = coroutine_marker()
@@ -310,16 +312,24 @@ class _Call:
         """How it ended, by what can be seen from here, and the verdict on it."""
         exchange = Exchange(self.state)
         judge = exchange.choices.classifier
+        is_error = issubclass(type(exc), Exception)
+        if is_error and _is_of_client(exchange, exc):
+            return Outcome.CLIENT_DISCONNECT, judge.status(500)
+        if self._is_cut:
+            return Outcome.TIMEOUT, judge.status(504)
         if exc is None:
             return self._returned(scope, judge)
-        if not issubclass(type(exc), Exception):
-            deadline = exchange.deadline
-            if deadline is not None and deadline.called:  # cut off by the kit, not by the client
-                return Outcome.TIMEOUT, judge.status(504)
+        if not is_error:
             return Outcome.CANCELLED, judge.status(500)
-        if is_disconnect(exchange, exc) or raised_by(exc, exchange.send):
-            return Outcome.CLIENT_DISCONNECT, judge.status(500)
         return self._raised(exc), judge(exc)
+
+    @property
+    def _is_cut(self) -> bool:
+        """Whether it was the kit that cut it off, whatever the app has made of that."""
+        state = self.state
+        deadline: Deadline | None = state[DEADLINE]
+        is_over = self.complete or state[DISCONNECTED]
+        return deadline is not None and not is_over and deadline.called
 
     def _returned(self, scope: Scope, judge: Classifier) -> tuple[Outcome, Verdict]:
         record = self.state.copy()
@@ -344,6 +354,10 @@ class _Call:
         return Outcome.SERVER_ERROR if self.status is None else Outcome.TRUNCATED
 
 
+def _is_of_client(exchange: Exchange, exc: Any) -> bool:
+    return is_disconnect(exchange, exc) or raised_by(exc, exchange.send)
+
+
 def _asked(scope: Scope) -> tuple[str, str]:
     return scope.get("method") or "GET", scope.get("path") or ""
 
@@ -355,15 +369,3 @@ def _checked_outcomes(outcomes: Collection[str]) -> frozenset[str]:
             f"outcomes must be among {', '.join(sorted(_COUNTABLE))}; got {sorted(names)!r:.200}"
         )
     return names
-
-
-def _checked_types(error_types: Collection[ErrorType] | None) -> frozenset[ErrorType] | None:
-    if error_types is None:
-        return None
-    listed = [] if isinstance(error_types, (str, ErrorType)) else list(error_types)
-    if not listed or not all(isinstance(each, ErrorType) for each in listed):
-        raise TypeError(
-            "error_types must be a collection of ErrorType, e.g. [ErrorType.MODEL], or None for "
-            f"all; got {error_types!r:.200}"
-        )
-    return frozenset(listed)

@@ -136,8 +136,9 @@ class FallbackMiddleware:
 
     def _copies_for(self, scope: Scope) -> list[StaleCopies]:
         """Those that may have to answer such a request: to keep a copy costs some 30 us."""
-        by_path = self._by_path.get(scope)
-        return self._copies_by_type + ([] if by_path is None else _copies([by_path]))
+        of_types = self._copies_by_type
+        of_path = _copies([self._by_path.get(scope) or ()])
+        return of_types + [copies for copies in of_path if copies not in of_types]
 
     def _forget(self, scope: Scope, message: Message) -> None:
         """What an unsafe method has changed is not given out any more (RFC 9111, 4.4)."""

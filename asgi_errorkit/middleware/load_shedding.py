@@ -46,7 +46,7 @@ class LoadSheddingMiddleware:
     that requests take to their first byte, or a callable that makes one, such as the class itself;
     None sets none. ``routes`` has other limits for some paths, each for itself, or None for none
     (see `asgi_errorkit.patterns.PathTable`); ``key(scope)`` names whose limit it is, such as a
-    tenant's (then an adaptive one must be made by a callable). ``max_queue`` requests wait for at
+    tenant's (then an adaptive one must be made by a callable); None leaves a request unlimited. ``max_queue`` requests wait for at
     most ``queue_seconds``: those of the highest ``priority(scope)`` first, and under overload the
     newest, whose client still waits. Above ``max_memory_mb`` of resident memory no further request
     is let in that ``heavy(scope)`` says needs much of it; None means all. ``never_shed`` are paths
@@ -60,7 +60,7 @@ class LoadSheddingMiddleware:
         *,
         limit: Limit | None = None,
         routes: Mapping[str, Limit | None] | None = None,
-        key: Callable[[Scope], str] | None = None,
+        key: Callable[[Scope], str | None] | None = None,
         max_queue: int = 100,
         queue_seconds: float = 0.25,
         priority: Callable[[Scope], int] | None = None,
@@ -172,7 +172,7 @@ class LoadSheddingMiddleware:
             is_late = exchange.ended_as == "timeout"
             # One that failed, was refused further in, or whose client left, says nothing of time.
             seconds = nan
-            if first_byte_at is not None and exchange.ended_as is None and exchange.caught is None:
+            if first_byte_at is not None and not _has_failed(exchange):
                 seconds = first_byte_at - began_at
             slot.release(seconds, dropped=is_late)
 
@@ -196,7 +196,7 @@ class LoadSheddingMiddleware:
             return self._limiters.get(_ALL)
         try:
             name = self._key(scope)
-            if not isinstance(name, str):
+            if name is None:
                 return None
             return self._limiters.get(name) or self._limiter_named(name, self._limit)
         except Exception:  # noqa: BLE001  a hook that breaks must not break the request
@@ -234,6 +234,11 @@ class LoadSheddingMiddleware:
             return True
 
 
+def _has_failed(exchange: Exchange) -> bool:
+    caught = exchange.caught
+    return exchange.ended_as is not None or (caught is not None and not caught.handled)
+
+
 def _is_failure(start: Message) -> bool:
     status = start.get("status")
     return isinstance(status, int) and status >= 500
@@ -242,9 +247,10 @@ def _is_failure(start: Message) -> bool:
 def _check_limits(
     limit: Limit | None,
     routes: Mapping[str, Limit | None] | None,
-    key: Callable[[Scope], str] | None,
+    key: Callable[[Scope], str | None] | None,
     max_memory_mb: float | None,
 ) -> None:
+    PathTable(routes or {}, name="routes")  # raises for what is none
     if limit is None and max_memory_mb is None and not routes:
         raise ValueError(
             "give a limit: how many requests may be in flight, e.g. limit=100 or "

@@ -2,16 +2,23 @@
 
 import time
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from random import random as random_share
 from typing import Any, Final
 
 from asgi_errorkit.apps import choices_within, single_callable
 from asgi_errorkit.attempt import Failing, attempt
-from asgi_errorkit.backoff import RetryPlan, next_wait, retry_after_of, seconds_of_retry_after
+from asgi_errorkit.backoff import (
+    MOST_ATTEMPTS,
+    RetryPlan,
+    next_wait,
+    retry_after_of,
+    seconds_of_retry_after,
+)
 from asgi_errorkit.budget import RetryBudget, process_budget
 from asgi_errorkit.choices import watching
 from asgi_errorkit.composition import check_order
-from asgi_errorkit.errors import ErrorAction, ErrorType
+from asgi_errorkit.errors import ErrorAction, ErrorType, checked_error_types
 from asgi_errorkit.exchange import KEY, Exchange, is_open, state_in, told_of
 from asgi_errorkit.failure import tell, tell_apart
 from asgi_errorkit.frame import frame
@@ -19,7 +26,6 @@ from asgi_errorkit.identity import RequestIds
 from asgi_errorkit.options import (
     check_bool,
     check_callable,
-    check_number,
     check_type,
     check_whole,
     strings,
@@ -33,7 +39,6 @@ from asgi_errorkit.waiting import is_instant, wait
 __all__ = ["RetryMiddleware"]
 
 IDEMPOTENT: Final = ("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE")  # RFC 9110, 9.2.2
-_MOST_ATTEMPTS: Final = 100
 
 
 class RetryMiddleware:
@@ -81,9 +86,6 @@ class RetryMiddleware:
         check_whole("max_body_bytes", max_body_bytes, least=0, example=65_536)
         check_callable("random", random)
         check_callable("wall_clock", wall_clock)
-        if attempts is not None:
-            check_whole("attempts", attempts, least=1, most=_MOST_ATTEMPTS, example=3)
-        _check_seconds(base_seconds, max_seconds, total_seconds)
         for each in (routes or {}).values():
             check_type("each of routes", each, RetryPlan)
         check_order(self, app)
@@ -94,14 +96,14 @@ class RetryMiddleware:
         self.refused_by_budget = 0
         self._attempts, self._base_seconds = attempts, base_seconds
         self._usual = RetryPlan(
-            attempts=_MOST_ATTEMPTS if attempts is None else attempts,
+            attempts=MOST_ATTEMPTS if attempts is None else attempts,
             base_seconds=0.1 if base_seconds is None else base_seconds,
             max_seconds=max_seconds,
             total_seconds=total_seconds,
         )
         # In a table None would be no value: what is not retried is told apart by its tuple.
         self._plans = PathTable({p: (plan,) for p, plan in (routes or {}).items()}, name="routes")
-        self._error_types = None if error_types is None else frozenset(error_types)
+        self._error_types = checked_error_types("error_types", error_types)
         self._methods = frozenset(strings("methods", methods))
         self._idempotency_keys = idempotency_keys
         self._max_body_bytes = max_body_bytes
@@ -150,7 +152,7 @@ class RetryMiddleware:
                 self._inner, runs.exchange, scope, runs.body.receive, send, take_over
             )
             if failed is None:
-                self.recovered += runs.number > 1 and (runs.exchange.status or 500) < 500
+                self.recovered += runs.number > 1 and runs.went_well
                 return result
             self.retries += 1
             await runs.let_go(failed)
@@ -192,11 +194,13 @@ class RetryMiddleware:
 
     def _within_policy(self, plan: RetryPlan, failing: Failing) -> RetryPlan:
         """What was not said of the plan, the policy of the error says."""
-        info = failing.verdict.info
-        if self._attempts is None:
-            plan = plan._replace(attempts=info.max_retries + 1)
-        return (
-            plan if self._base_seconds is not None else plan._replace(base_seconds=info.retry_delay)
+        of_policy = plan.within(failing.verdict.info)
+        return replace(
+            plan,
+            attempts=of_policy.attempts if self._attempts is None else plan.attempts,
+            base_seconds=of_policy.base_seconds
+            if self._base_seconds is None
+            else plan.base_seconds,
         )
 
     def _retry_after(self, failing: Failing) -> float | None:
@@ -239,6 +243,11 @@ class _Runs:
             retried_for=[*known, failed.verdict.info.error_type.value],
         )
 
+    @property
+    def went_well(self) -> bool:
+        """Whether the app has answered; a fallback further out may have, for what failed here."""
+        return self.exchange.ended_as is None and (self.exchange.status or 500) < 500
+
     def begin_again(self) -> None:
         self.number += 1
         self._scope.clear()
@@ -248,10 +257,3 @@ class _Runs:
 
 def _has_idempotency_key(scope: Scope) -> bool:
     return any(name.lower() == b"idempotency-key" and value for name, value in scope["headers"])
-
-
-def _check_seconds(base: float | None, most: float, total: float) -> None:
-    if base is not None:
-        check_number("base_seconds", base, least=0, most=86_400, example=0.1)
-    check_number("max_seconds", most, least=base or 0, most=86_400, example=5.0)
-    check_number("total_seconds", total, above=0, most=86_400, example=45.0)

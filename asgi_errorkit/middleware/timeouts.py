@@ -10,9 +10,20 @@ from asgi_errorkit.async_library import cancel_scope
 from asgi_errorkit.choices import watching
 from asgi_errorkit.composition import check_order
 from asgi_errorkit.errors import DeadlineExceededError
-from asgi_errorkit.exchange import DEADLINE, KEY, NOW, Deadline, Exchange, State, is_open, state_in
-from asgi_errorkit.failure import tell_apart
+from asgi_errorkit.exchange import (
+    DEADLINE,
+    KEY,
+    NOW,
+    Caught,
+    Deadline,
+    Exchange,
+    State,
+    is_open,
+    state_in,
+)
+from asgi_errorkit.failure import is_disconnect, tell_apart
 from asgi_errorkit.frame import frame
+from asgi_errorkit.holding import nothing
 from asgi_errorkit.identity import RequestIds
 from asgi_errorkit.options import check_number, check_type
 from asgi_errorkit.patterns import PathTable
@@ -135,13 +146,13 @@ class TimeoutMiddleware:
                 if mark is not None:
                     mark(watched)
                 result = await self._inner(scope, receive, watched)
-                if watch.started or not watch.called:
+                if watch.complete or not watch.scope.called:
                     return result
         except Exception as exc:
-            if watch.started or not watch.called:
+            exchange = Exchange(state)
+            if watch.complete or not watch.scope.called or is_disconnect(exchange, exc):
                 raise
-            exchange = Exchange(state)  # it came of being cut, or in spite of it
-            tell_apart(exchange, exc, exchange.choices)
+            tell_apart(exchange, exc, exchange.choices)  # it came of being cut, or in spite of it
         finally:
             state[DEADLINE] = outer
         return await self._cut(Exchange(state), watch, scope, receive, send)
@@ -158,6 +169,9 @@ class TimeoutMiddleware:
         if watch.started:
             exchange.ended_as = error.ends_as
             raise error
+        choices = exchange.choices
+        if choices.learn is not None:  # as of an error that gets out
+            choices.learn(Caught(None, choices.classifier(error)))
         await refuse(exchange, error, scope, receive, send)
 
 
@@ -179,10 +193,11 @@ class _Times:
 class _Watch:
     """The time of one request; what is left of it is the exchange's `Deadline`."""
 
-    __slots__ = ("_began_at", "_clock", "_name", "_outer", "_times", "scope", "started")
+    __slots__ = ("_began_at", "_clock", "_name", "_outer", "_times", "complete", "scope", "started")
 
     def __init__(self, state: State, times: _Times) -> None:
         self.started = False
+        self.complete = False
         self._times = times
         self._outer: Deadline | None = state[DEADLINE]
         self._clock: Callable[[], float] = state[NOW]
@@ -195,6 +210,8 @@ class _Watch:
         scope, moves = self.scope, self._times.moves
 
         def watched_send(message: Message) -> Awaitable[None]:
+            if not self.started and scope.called:  # too late: it is answered in the app's place
+                return nothing()
             kind = message.get("type")
             if kind == "http.response.start":
                 self.started = True
@@ -202,6 +219,7 @@ class _Watch:
                     self._move()
             elif kind in _BODIES:
                 if not message.get("more_body"):
+                    self.complete = True
                     scope.move(inf)  # what the app does now is nobody's time but its own
                 elif moves:
                     self._move()
@@ -228,5 +246,7 @@ class _Watch:
         left = times.total
         if left != inf:
             left -= self._clock() - self._began_at
-        self._name = "idle" if times.idle < left else "total"
+        before, self._name = self._name, "idle" if times.idle < left else "total"
+        if self._name == before == "total":
+            return  # it is due when it was
         self.scope.move(min(times.idle, left))
