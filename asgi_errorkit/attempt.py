@@ -70,6 +70,7 @@ class _Run:
     __slots__ = (
         "_exchange",
         "_is_asked",
+        "_is_over",
         "_send",
         "_take_over",
         "held",
@@ -85,6 +86,7 @@ class _Run:
         self._send = send
         self._take_over = take_over
         self._is_asked = False
+        self._is_over = False  # the response that was dropped is complete
 
     def watching(self, receive: Receive) -> tuple[Receive, Send]:
         """What the app is given; not kept here, for that were a circle that only the collector ends."""
@@ -93,6 +95,8 @@ class _Run:
         async def watched_receive() -> Message:
             if self.held:  # whoever listens has nothing to raise
                 await self.decide()
+            if self._is_over:  # as a server tells it, once a response is complete
+                return {"type": "http.disconnect"}
             return await receive()
 
         def watched_send(message: Message) -> Awaitable[None]:
@@ -105,6 +109,8 @@ class _Run:
 
     def _before_start(self, message: Message) -> Awaitable[None]:
         if self.taken is not None:
+            is_body = message.get("type") == "http.response.body"
+            self._is_over = self._is_over or (is_body and not message.get("more_body"))
             return nothing()
         if self._is_asked:  # waits for the word; if asking raised, for ever
             self.held.append(message)

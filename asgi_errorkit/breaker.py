@@ -354,7 +354,8 @@ class CircuitBreaker:
             if self._is_busy:  # amid a step of the same thread: nobody knows what it will lead to
                 self.rejected += 1
                 return 0
-        return self._do(self._asked)
+        permit: int = self._do(self._asked)
+        return permit
 
     def _asked(self) -> int:
         now = self._clock()

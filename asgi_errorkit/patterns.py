@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from asgi_errorkit.kept import Kept
-from asgi_errorkit.options import is_token
+from asgi_errorkit.options import check_type, is_token
 from asgi_errorkit.types import Scope
 
-__all__ = ["PathTable"]
+__all__ = ["PathTable", "by_path"]
 
 T = TypeVar("T")
 
@@ -23,7 +23,8 @@ class PathTable(Generic[T]):
     segment, or "/static/*" where the star stands for any rest, also none; a method may stand
     before it: "POST /videos". "*" fits everything. An exact path goes before one with names, that
     before one with a star; then a longer literal beginning, then a method, then more literal
-    segments, then more segments, then what is given first. Paths are those of the scope: decoded, with its root path.
+    segments, then more segments, then what is given first. Paths are those of the scope, decoded;
+    where its root path stands before them, and no pattern fits them so, what comes after that.
 
     A table without patterns is falsy. Raises TypeError for what is no mapping, ValueError for a
     malformed pattern and for two that are the same; ``name`` is the option that messages tell of.
@@ -35,20 +36,30 @@ class PathTable(Generic[T]):
             (each.method, each.path): each.value for each in parsed if each.kind == _EXACT
         }
         self._others = sorted((each for each in parsed if each.kind != _EXACT), key=_order)
-        self._found: Kept[tuple[str | None, str], T | None] = Kept(self._find)
+        self._found: Kept[tuple[str | None, str, str], T | None] = Kept(self._find)
 
     def __len__(self) -> int:
         return len(self._exact) + len(self._others)
 
     def get(self, scope: Scope) -> T | None:
         """The value for this request; what has no path, or none of text, is fitted by "*" alone."""
-        method, path = scope.get("method"), scope.get("path")
+        get = scope.get
+        method, path, root = get("method"), get("path"), get("root_path")
         return self._found[
-            method if isinstance(method, str) else None, path if isinstance(path, str) else ""
+            method if isinstance(method, str) else None,
+            path if isinstance(path, str) else "",
+            root if isinstance(root, str) else "",
         ]
 
-    def _find(self, key: tuple[str | None, str]) -> T | None:
-        method, path = key
+    def _find(self, key: tuple[str | None, str, str]) -> T | None:
+        method, path, root = key
+        found = self._find_path(method, path)
+        if found is None and root and path.startswith(f"{root}/"):
+            return self._find_path(method, path.removeprefix(root))
+        return found
+
+    def _find_path(self, method: str | None, path: str) -> T | None:
+        key = (method, path)
         # A websocket, which has no method, asks for the same twice.
         for known in (key, (None, path)):
             if known in self._exact:
@@ -58,6 +69,19 @@ class PathTable(Generic[T]):
                 value: T = each.value
                 return value
         return None
+
+
+def by_path(
+    name: str, given: Mapping[str, T | None] | None, kind: type[T]
+) -> PathTable[tuple[T | None]]:
+    """The table of an option that differs by path; what applies is in a tuple, for it may be None.
+
+    Raises TypeError for what is neither of its kind nor None.
+    """
+    PathTable(given or {}, name=name)  # raises for what is no mapping of patterns
+    for value in (given or {}).values():
+        check_type(f"each of {name}", value, kind)
+    return PathTable({path: (value,) for path, value in (given or {}).items()}, name=name)
 
 
 class _Pattern(NamedTuple):

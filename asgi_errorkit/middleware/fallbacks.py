@@ -1,5 +1,6 @@
 """Fallbacks as middleware: something else answers in place of what failed or was refused."""
 
+import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from inspect import isawaitable
 from typing import Any, TypeAlias
@@ -29,6 +30,8 @@ Fallback: TypeAlias = (
     Answer | StaleCopies | ASGIApp | Callable[[Exchange, Failing], Made | Awaitable[Made]]
 )
 
+logger = logging.getLogger("asgi_errorkit")
+
 _HEADER = b"x-fallback"
 _SAFE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "QUERY"))  # RFC 9110, 9.2.1
 
@@ -41,7 +44,8 @@ class FallbackMiddleware:
     the type. A fallback is an `Answer`; a `StaleCopies`, which keeps the last good responses and
     gives them out again; a callable of (exchange, failing) that returns an `Answer` or None, also
     async; or another ASGI app, a callable of (scope, receive, send). A list of them is tried in its
-    order; where none has an answer, the failure goes its way. A path's fallback answers for what
+    order; where none has an answer, the failure goes its way. It stands outside of timeouts: give one that
+    may take long a time of its own. A path's fallback answers for what
     ``on`` names, types and outcomes: by default every refusal, and the types whose policy has the
     action FALLBACK. What answered is told in the header X-Fallback and in the log; below 400 the
     outcome is "fallback", and the error is counted all the same. Raises TypeError or ValueError
@@ -163,7 +167,8 @@ class FallbackMiddleware:
                 ):
                     continue
             except Exception as exc:  # a fallback that breaks gives way to the next
-                self.hook_errors += not is_disconnect(exchange, exc)
+                if not is_disconnect(exchange, exc):
+                    self._count_hook_error(fallback, exc)
                 if marked.started:
                     raise
                 continue
@@ -176,6 +181,12 @@ class FallbackMiddleware:
                 exchange.ended_as = FALLBACK
             return True
         return False
+
+    def _count_hook_error(self, broken: object, error: Exception) -> None:
+        """Count it, and say so once: what goes wrong each time would fill the log."""
+        self.hook_errors += 1
+        if self.hook_errors == 1:
+            logger.error("%r failed; further failures are only counted", broken, exc_info=error)
 
     async def _one_answers(
         self,
@@ -211,8 +222,8 @@ class FallbackMiddleware:
         by_path = self._by_path.get(scope)
         if by_path is not None and self._is_named(failing):
             return by_path
-        if outcome is not None:
-            return self._by_outcome.get(outcome, ())
+        if outcome is not None and outcome in self._by_outcome:
+            return self._by_outcome[outcome]
         return self._by_type.get(error_type, ())
 
     def _is_named(self, failing: Failing) -> bool:

@@ -46,12 +46,13 @@ class LoadSheddingMiddleware:
     that requests take to their first byte, or a callable that makes one, such as the class itself;
     None sets none. ``routes`` has other limits for some paths, each for itself, or None for none
     (see `asgi_errorkit.patterns.PathTable`); ``key(scope)`` names whose limit it is, such as a
-    tenant's (then an adaptive one must be made by a callable); None leaves a request unlimited. ``max_queue`` requests wait for at
-    most ``queue_seconds``: those of the highest ``priority(scope)`` first, and under overload the
-    newest, whose client still waits. Above ``max_memory_mb`` of resident memory no further request
-    is let in that ``heavy(scope)`` says needs much of it; None means all. ``never_shed`` are paths
-    that always pass. A websocket takes no place, but none is opened while there is none. Raises
-    TypeError or ValueError for an option that cannot work.
+    tenant's (then an adaptive one must be made by a callable); None leaves a request unlimited.
+    ``max_queue`` requests wait for at most ``queue_seconds``: those of the highest
+    ``priority(scope)`` first, and under overload the newest, whose client still waits. Above
+    ``max_memory_mb`` of resident memory no further request is let in that ``heavy(scope)`` says
+    needs much of it; None means all. ``never_shed`` are paths that always pass. A websocket takes
+    no place, but none is opened while there is none. Raises TypeError or ValueError for an option
+    that cannot work.
     """
 
     def __init__(
@@ -262,6 +263,12 @@ def _check_limits(
         if each is None or isinstance(each, AdaptiveLimit) or callable(each):
             continue
         check_whole(name, each, least=1, example=100)
+    adaptive = [id(e) for e in (limit, *(routes or {}).values()) if isinstance(e, AdaptiveLimit)]
+    if len(set(adaptive)) < len(adaptive):
+        raise ValueError(
+            "an AdaptiveLimit is for one limit alone: make another one for each of routes, e.g. "
+            "limit=AdaptiveLimit()"
+        )
     if key is not None and isinstance(limit, AdaptiveLimit):
         raise ValueError(
             "with a key, limit must be a number or make a limit for each, e.g. limit=AdaptiveLimit "

@@ -30,7 +30,7 @@ from asgi_errorkit.options import (
     check_whole,
     strings,
 )
-from asgi_errorkit.patterns import PathTable
+from asgi_errorkit.patterns import by_path
 from asgi_errorkit.replay import ReplayedBody
 from asgi_errorkit.tracker import ErrorTracker
 from asgi_errorkit.types import ASGIApp, Receive, Scope, Send
@@ -86,8 +86,6 @@ class RetryMiddleware:
         check_whole("max_body_bytes", max_body_bytes, least=0, example=65_536)
         check_callable("random", random)
         check_callable("wall_clock", wall_clock)
-        for each in (routes or {}).values():
-            check_type("each of routes", each, RetryPlan)
         check_order(self, app)
         tracker = error_tracker or ErrorTracker()
         self.app = app
@@ -101,8 +99,7 @@ class RetryMiddleware:
             max_seconds=max_seconds,
             total_seconds=total_seconds,
         )
-        # In a table None would be no value: what is not retried is told apart by its tuple.
-        self._plans = PathTable({p: (plan,) for p, plan in (routes or {}).items()}, name="routes")
+        self._plans = by_path("routes", routes, RetryPlan)
         self._error_types = checked_error_types("error_types", error_types)
         self._methods = frozenset(strings("methods", methods))
         self._idempotency_keys = idempotency_keys
