@@ -5,6 +5,7 @@ Neither is ever imported: whoever runs in one has loaded it.
 
 import sys
 from collections.abc import Callable
+from contextvars import Context
 from math import inf
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -170,23 +171,23 @@ class _Queue:
     One timer serves them all: to make one for each, and to cancel it, costs 6 us.
     """
 
-    __slots__ = ("_is_armed", "waiting")
+    __slots__ = ("_context", "timer", "waiting")
 
     def __init__(self) -> None:
         self.waiting: dict[_AsyncioScope, float] = {}
-        self._is_armed = False
+        self.timer: Any = None
+        self._context = Context()  # its own: that of whoever comes first would be kept alive
 
     def add(self, scope: _AsyncioScope, due_at: float, loop: Any) -> None:
         self.waiting[scope] = due_at
-        if not self._is_armed:
+        if self.timer is None:
             self._arm(due_at, loop)
 
     def _arm(self, due_at: float, loop: Any) -> None:
-        self._is_armed = True
-        loop.call_at(due_at, self._come, loop)
+        self.timer = loop.call_at(due_at, self._come, loop, context=self._context)
 
     def _come(self, loop: Any) -> None:
-        self._is_armed = False
+        self.timer = None
         while self.waiting:
             scope, due_at = next(iter(self.waiting.items()))
             if due_at > loop.time():
@@ -213,7 +214,9 @@ def _queue_of(loop: Any, seconds: float) -> _Queue | None:
     if queue is None and seconds != inf:
         if len(queues) >= _MOST_SPANS:  # of spans that differ each time
             for span in [span for span, each in queues.items() if not each.waiting]:
-                del queues[span]
+                timer = queues.pop(span).timer
+                if timer is not None:
+                    timer.cancel()
             if len(queues) >= _MOST_SPANS:
                 return None
         queue = queues[seconds] = _Queue()

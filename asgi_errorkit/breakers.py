@@ -1,3 +1,4 @@
+# ruff: noqa: SLF001  breakers and each of them are one thing in two parts
 """Circuit breakers by name, of a bounded number."""
 
 import logging
@@ -44,6 +45,7 @@ class Breakers:
         self._clock = clock
         self._wall_clock = wall_clock
         self._breakers: dict[str, CircuitBreaker] = {}
+        self._kept: set[str] = set()
         self._listeners: list[Callable[[StateChange], object]] = [_log]
         self._lock = RLock()
         # Found by a dictionary's own method: a circuit that never failed costs a look-up.
@@ -56,8 +58,11 @@ class Breakers:
         policy: CircuitPolicy | None = None,
         *,
         error_type: ErrorType | None = None,
+        is_kept: bool = False,
     ) -> CircuitBreaker:
         """The breaker of this name; ``policy`` and ``error_type`` are those of one that is new.
+
+        One that ``is_kept`` is never forgotten.
 
         Without a type, what stands before a colon in the name may say it: "model:sdxl".
         """
@@ -69,7 +74,9 @@ class Breakers:
             found = self._breakers.get(name)
             if found is None:
                 found = self._made(name, policy, error_type or _type_in(name))
-                if len(self._breakers) >= self._maximum:
+                if is_kept:
+                    self._kept.add(name)
+                elif len(self._breakers) - len(self._kept) >= self._maximum:
                     self._forget_one()
                 self._breakers[name] = found
         return found
@@ -112,25 +119,17 @@ class Breakers:
     def _made(
         self, name: str, policy: CircuitPolicy | None, error_type: ErrorType
     ) -> CircuitBreaker:
-        made = CircuitBreaker(
-            name,
-            policy,
-            error_type=error_type,
-            clock=self._clock,
-            wall_clock=self._wall_clock,
-        )
-        for listener in self._listeners:
-            made.add_listener(listener)
+        made = CircuitBreaker(name, policy, error_type=error_type)
+        # What has been checked before is not checked again: a request may wait for this.
+        made._clock, made._wall_clock = self._clock, self._wall_clock
+        made._listeners += self._listeners
         return made
 
     def _forget_one(self) -> None:
+        others = [each for each in self._breakers.values() if each.name not in self._kept]
         # Not by `state`, which may tell listeners: no lock is held then.
-        closed = (
-            name
-            for name, breaker in self._breakers.items()
-            if breaker._state is CircuitState.CLOSED  # noqa: SLF001  its other half
-        )
-        del self._breakers[next(closed, None) or next(iter(self._breakers))]
+        closed = (each for each in others if each._state is CircuitState.CLOSED)
+        del self._breakers[next(closed, others[0]).name]
         self.forgotten += 1
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from math import inf
 from types import MappingProxyType
 from typing import Any
 
@@ -94,13 +95,14 @@ class ErrorInfo:
                     f"{next(iter(kind))}; got {getattr(self, name)!r}"
                 )
         # No breaker opens at a threshold of 0; an alert of no errors would always be due.
-        for name, least, example in (
-            ("retry_count", 0, 0),
-            ("max_retries", 0, 3),
-            ("alert_threshold", 1, 5),
-            ("circuit_break_threshold", 0, 10),
+        for name, least, most, example in (
+            ("retry_count", 0, inf, 0),
+            ("max_retries", 0, inf, 3),
+            ("alert_threshold", 1, inf, 5),
+            ("circuit_break_threshold", 0, 10_000, 10),
         ):
-            check_whole(f"ErrorInfo.{name}", getattr(self, name), least=least, example=example)
+            number = getattr(self, name)
+            check_whole(f"ErrorInfo.{name}", number, least=least, most=most, example=example)
         check_number("ErrorInfo.retry_delay", self.retry_delay, least=0, example=1.0)
         _check_status("ErrorInfo.status_code", self.status_code)
 

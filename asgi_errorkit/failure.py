@@ -167,10 +167,12 @@ def keep(
 
 def _learn(exchange: Exchange, true: BaseException, caught: Caught, choices: Choices) -> None:
     """Tell the breakers at once, which are not to open a drain too late; and why it ended so."""
-    if choices.learn is not None:
+    ends_as = getattr(true, "ends_as", None) if issubclass(type(true), PublicError) else None
+    if exchange.ended_as is None:
+        exchange.ended_as = ends_as
+    # Being refused is no news of what is failing: it would keep a circuit open for ever.
+    if choices.learn is not None and ends_as not in ("circuit_open", "shed"):
         choices.learn(caught)
-    if issubclass(type(true), PublicError) and exchange.ended_as is None:
-        exchange.ended_as = getattr(true, "ends_as", None)
 
 
 def _is_answered(exchange: Exchange) -> bool:
@@ -304,6 +306,8 @@ def note_within(exchange: Exchange, exc: BaseException, choices: Choices) -> Non
         exchange.disconnected = exchange.disconnected or not exchange.complete
     elif errors or not leaves:
         exchange.caught = Caught(snapshot(exc), choices.classifier(exc), late=exchange.complete)
+        if choices.learn is not None:
+            choices.learn(exchange.caught)
 
 
 async def fill_silence(exchange: Exchange, answers: Answers, send: Send) -> None:

@@ -268,7 +268,7 @@ class ErrorKit:
             "alert_summary": {"total_alerts": 0, "recent_alerts": errors["recent_alerts"]},
             "circuit_breakers": errors["circuit_breakers"],
             "breakers": self.tracker.breakers(),
-            "survival": {type(layer).__name__: layer.as_dict() for layer in self.survival},
+            "survival": self._survival(),
             "recorder": {
                 **recorder.counts(),
                 "dropped_log_lines": self.logging.writer.dropped_lines,
@@ -277,6 +277,15 @@ class ErrorKit:
             },
             "timestamp": recorder.wall_clock(),
         }
+
+    def _survival(self) -> dict[str, Any]:
+        """What each part has decided, by its class; a further one of a class has a number."""
+        told: dict[str, Any] = {}
+        for layer in self.survival:
+            name = type(layer).__name__
+            number = sum(known.partition(" ")[0] == name for known in told)
+            told[f"{name} {number + 1}" if number else name] = layer.as_dict()
+        return told
 
     def flush(self) -> None:
         """Write every log line of what has happened so far."""

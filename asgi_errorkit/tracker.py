@@ -53,6 +53,7 @@ OF_ERROR_TYPES = CircuitPolicy(
 )
 """For the breakers of types of errors, which hear of failures alone, and are asked, not entered."""
 
+_TYPES = {each.value: each for each in ErrorType}
 _FULL_SAMPLES = 5
 _SAMPLE_EVERY_SECONDS = 10.0
 
@@ -192,10 +193,7 @@ class ErrorTracker:
         again. The type's breaker hears of it at once. Raises TypeError for what is no ErrorType,
         ErrorInfo or mapping.
         """
-        if not isinstance(error_type, ErrorType):
-            raise TypeError(
-                f"error_type must be an ErrorType, e.g. ErrorType.CACHE; got {error_type!r:.200}"
-            )
+        _check_type(error_type)
         info = self.classifier.policy(error_type) if error_info is None else error_info
         check_type("error_info", error_info, ErrorInfo)
         if context is not None and not isinstance(context, Mapping):
@@ -219,14 +217,23 @@ class ErrorTracker:
         """The circuit breaker of a dependency such as "model:sdxl", or of a type of errors.
 
         ``policy`` is that of one that is new. What stands before the colon says, if it is the value
-        of an `ErrorType`, which errors those are told of who are refused.
+        of an `ErrorType`, which errors those are told of who are refused. The breaker of a type is
+        fed by its errors, and is there to be asked, not to be entered. Raises ValueError for the
+        value of a type without a colon.
         """
         if not isinstance(name, ErrorType):
+            if name in _TYPES:
+                raise ValueError(
+                    f"{name!r} names a type of errors: write ErrorType.{_TYPES[name].name} for its "
+                    f'breaker, or name the dependency, e.g. "{name}:sdxl"'
+                )
             return self.circuits.of(name, policy)
         known = self._of_types.get(name)
         if known is None:
             policy = policy or self._error_type_policy
-            known = self._of_types[name] = self.circuits.of(name.value, policy, error_type=name)
+            known = self._of_types[name] = self.circuits.of(
+                name.value, policy, error_type=name, is_kept=True
+            )
         return known
 
     def is_circuit_broken(self, error_type: ErrorType) -> bool:
@@ -237,15 +244,13 @@ class ErrorTracker:
         it but by code that looks. After a while it is False again, for others to try; an error
         makes it True for longer.
         """
-        if not isinstance(error_type, ErrorType):
-            raise TypeError(
-                f"error_type must be an ErrorType, e.g. ErrorType.MODEL; got {error_type!r:.200}"
-            )
+        _check_type(error_type)
         known = self._of_types.get(error_type)
         return known is not None and known.is_open
 
     def record_success(self, error_type: ErrorType) -> None:
         """What could have led to an error of this type went well: its failures in a row end here."""
+        _check_type(error_type)
         known = self._of_types.get(error_type)
         if known is not None:
             known.record_success()
@@ -396,6 +401,13 @@ class ErrorTracker:
             first_seen=seen_at,
             last_seen=seen_at,
             release=self.release,
+        )
+
+
+def _check_type(error_type: object) -> None:
+    if not isinstance(error_type, ErrorType):
+        raise TypeError(
+            f"error_type must be an ErrorType, e.g. ErrorType.CACHE; got {error_type!r:.200}"
         )
 
 

@@ -28,7 +28,11 @@ def info(**options: Any) -> ErrorInfo:
             "ErrorInfo.alert_threshold must .* at least 1, e.g. 5",
         ),
         ({"alert_threshold": 1.5}, TypeError, "ErrorInfo.alert_threshold must be a whole number"),
-        ({"circuit_break_threshold": -1}, ValueError, "circuit_break_threshold must .* at least 0"),
+        (
+            {"circuit_break_threshold": -1},
+            ValueError,
+            "circuit_break_threshold must .* between 0 and 10000",
+        ),
         ({"circuit_break_threshold": "5"}, TypeError, "circuit_break_threshold must be a whole"),
         ({"status_code": 200}, ValueError, "ErrorInfo.status_code must .* between 400 and 599"),
         (

@@ -756,9 +756,7 @@ async def test_structured_logging_with_context(world):
     assert line.keys() >= set(START_KEYS)
 
 
-@pytest.mark.parametrize(
-    ("failures", "status"), [(0, 200), (1, 200), (2, 200), (3, 200), (4, 503)]
-)
+@pytest.mark.parametrize(("failures", "status"), [(0, 200), (1, 200), (2, 200), (3, 200), (4, 503)])
 async def test_error_recovery(world, failures, status):
     """The primary with its retries, then the fallback with its own; when both fail, one error."""
     app, calls = FastAPI(), []

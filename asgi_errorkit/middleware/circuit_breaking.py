@@ -158,7 +158,7 @@ class CircuitBreakingMiddleware:
 
     def _name(self, scope: Scope) -> str | None:
         if self._key is None:
-            return self._routes.guess(*_asked(scope))
+            return _label(scope, self._routes.guess(*_asked(scope)))
         try:
             name = self._key(scope)
         except Exception:  # noqa: BLE001  a key that breaks must not break the request
@@ -199,6 +199,8 @@ class CircuitBreakingMiddleware:
         outcome, verdict = call.ended(scope, exc)
         if outcome.text not in self._outcomes or verdict.status_code < 500:
             return None
+        if verdict.info.action is ErrorAction.IGNORE:
+            return None
         if self._error_types is not None and verdict.info.error_type not in self._error_types:
             return None
         return verdict
@@ -232,9 +234,16 @@ class CircuitBreakingMiddleware:
             template = call.state[ROUTE] or route_of(scope)
             if template is None and call.status in (404, 405):
                 return None
-            return self._routes.learn(*call.asked, template)
+            return _label(scope, self._routes.learn(*call.asked, template))
         except Exception:  # noqa: BLE001  the framework's own objects may do anything when looked at
             return None
+
+
+def _label(scope: Scope, route: str | None) -> str | None:
+    """The name of a route's circuit; websockets of a path have one of their own."""
+    if route is None or scope["type"] != "websocket":
+        return route
+    return f"websocket {route.removeprefix('GET ')}"
 
 
 class _Call:

@@ -175,6 +175,13 @@ class TimeoutMiddleware:
         await refuse(exchange, error, scope, receive, send)
 
 
+def _is_late(message: Message) -> bool:
+    """Whether it is no answer but a failure's, or what follows that."""
+    status = message.get("status")
+    is_start = message.get("type") == "http.response.start"
+    return not is_start or not isinstance(status, int) or status >= 500
+
+
 class _Times:
     """Limits as a watch needs them: numbers, of which infinity is none."""
 
@@ -210,9 +217,9 @@ class _Watch:
         scope, moves = self.scope, self._times.moves
 
         def watched_send(message: Message) -> Awaitable[None]:
-            if not self.started and scope.called:  # too late: it is answered in the app's place
-                return nothing()
             kind = message.get("type")
+            if not self.started and scope.called and _is_late(message):
+                return nothing()  # what the app makes of being cut: it is answered in its place
             if kind == "http.response.start":
                 self.started = True
                 if moves:
