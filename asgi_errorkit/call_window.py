@@ -40,7 +40,7 @@ class CountWindow:
         self._calls.append(kind)
 
     def totals(self, now: float) -> Totals:
-        calls = self._calls.copy()  # others may add meanwhile
+        calls = bytes(self._calls.copy())  # counted in C; others may add meanwhile
         both = calls.count(SLOW_FAILED)
         return Totals(len(calls), calls.count(FAILED) + both, calls.count(SLOW) + both)
 

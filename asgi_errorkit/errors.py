@@ -232,7 +232,6 @@ class PublicError(Exception):
         headers: Mapping[str, str] | None = None,
         context: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(detail)
         check_text("detail", detail, example="The queue is full.")
         if not isinstance(error_type, ErrorType):
             raise TypeError(
@@ -247,12 +246,36 @@ class PublicError(Exception):
             raise TypeError(
                 f'context must be a mapping, e.g. {{"queue": 12}}; got {context!r:.200}'
             )
+        status_code = status_code or POLICIES[error_type].status_code or 500
+        self._take(detail, error_type, status_code, retry_after_seconds, dict(context or {}))
+        self.headers: dict[str, str] = dict(headers or {})
+
+    def _take(
+        self,
+        detail: str,
+        error_type: ErrorType,
+        status_code: int,
+        retry_after_seconds: float | None = None,
+        context: dict[str, Any] | None = None,
+    ) -> None:
+        """As it is: what the kit itself refuses is to cost no checks."""
+        Exception.__init__(self, detail)
         self.detail = detail
         self.error_type = error_type
-        self.status_code = status_code or POLICIES[error_type].status_code or 500
+        self.status_code = status_code
         self.retry_after_seconds = retry_after_seconds
-        self.headers = dict(headers or {})
-        self.context = dict(context or {})
+        self.headers = {}
+        self.context = context or {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Not by the arguments of __init__, which those of a subclass may differ from.
+        return _restored, (type(self), self.args), self.__dict__
+
+
+def _restored(cls: type[PublicError], args: tuple[Any, ...]) -> PublicError:
+    restored = cls.__new__(cls)
+    restored.args = args
+    return restored
 
 
 class CircuitOpenError(PublicError):
@@ -276,16 +299,12 @@ class CircuitOpenError(PublicError):
         error_count: int | None = None,
         threshold: float | None = None,
     ) -> None:
-        super().__init__(
+        self._take(
             f"Service temporarily unavailable due to {error_type.value.replace('_', ' ')} errors",
-            error_type=error_type,
-            status_code=503,
-            retry_after_seconds=retry_after_seconds,
-            context={
-                "triggered_at": triggered_at,
-                "error_count": error_count,
-                "threshold": threshold,
-            },
+            error_type,
+            503,
+            retry_after_seconds,
+            {"triggered_at": triggered_at, "error_count": error_count, "threshold": threshold},
         )
         self.name = name
 
@@ -301,9 +320,7 @@ class DeadlineExceededError(PublicError, TimeoutError):
     """
 
     def __init__(self, limit: str, seconds: float) -> None:
-        super().__init__(
-            "The answer took too long to make.", error_type=ErrorType.TIMEOUT, status_code=504
-        )
+        self._take("The answer took too long to make.", ErrorType.TIMEOUT, 504)
         self.limit = limit
         self.seconds = seconds
         self.ends_as = None if limit == "call" else "timeout"
@@ -322,11 +339,11 @@ class OverloadedError(PublicError):
     ends_as = "shed"
 
     def __init__(self, reason: str, *, retry_after_seconds: float = 1.0) -> None:
-        super().__init__(
+        self._take(
             "The service has more to do than it can right now.",
-            error_type=ErrorType.SYSTEM,
-            status_code=503,
-            retry_after_seconds=retry_after_seconds,
+            ErrorType.SYSTEM,
+            503,
+            retry_after_seconds,
         )
         self.reason = reason
 

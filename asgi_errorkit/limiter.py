@@ -145,6 +145,11 @@ class ConcurrencyLimiter:
         return self._limit
 
     @property
+    def learns(self) -> bool:
+        """Whether it asks how long calls take, to find its limit."""
+        return self._adaptive is not None
+
+    @property
     def in_flight(self) -> int:
         """How many are in flight; above the limit only after the limit has shrunk."""
         return self._in_flight

@@ -153,6 +153,11 @@ class Retry:
         a thread. Raises TypeError for a generator function.
         """
         check_function(function)
+        return await self._call(function, args, kwargs)
+
+    async def _call(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         calls = _Calls(self)
         while True:
             try:
@@ -172,6 +177,12 @@ class Retry:
         check_function(function)
         if _is_async(function):
             raise _async_error(function)
+        result: T = self._call_sync(function, args, kwargs)
+        return result
+
+    def _call_sync(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         calls = _Calls(self)
         while True:
             try:
@@ -195,13 +206,13 @@ class Retry:
 
     def _async(self, function: Callable[..., Any]) -> Callable[..., Any]:
         async def around(*args: Any, **kwargs: Any) -> Any:
-            return await self.call(function, *args, **kwargs)
+            return await self._call(function, args, kwargs)
 
         return around
 
     def _sync(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def around(*args: Any, **kwargs: Any) -> Any:
-            return self.call_sync(function, *args, **kwargs)
+            return self._call_sync(function, args, kwargs)
 
         return around
 

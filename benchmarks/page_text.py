@@ -12,6 +12,9 @@ __all__ = ["BENCHMARKS", "Results", "bullets", "figure", "folded", "middle", "re
 BENCHMARKS = ("request", "startup", "growth", "scale", "wire", "peers", "gate")
 """In the order of the page. The command of each is ``python -m benchmarks.NAME --json FILE``."""
 
+OF_SURVIVING = frozenset(("outage", "shedding", "guards"))
+"""What another page tells of: docs/surviving.md."""
+
 NOTHING = "–"
 
 
@@ -34,6 +37,8 @@ def read(folder: Path) -> list[Results]:
     found = []
     for file in sorted(folder.glob("*.json"), key=_by_version):
         benchmark = file.stem.partition("-")[0]
+        if benchmark in OF_SURVIVING:
+            continue
         if benchmark not in BENCHMARKS:
             raise ValueError(f"{file}: there is no such benchmark; take one of {BENCHMARKS}")
         found.append(Results(file.name, benchmark, json.loads(file.read_text(encoding="utf-8"))))

@@ -20,7 +20,18 @@ from benchmarks.floor import floor
 from benchmarks.guide_design import ErrorTracker, guide_design
 from benchmarks.surviving import ALL, layers
 
-__all__ = ["BARE", "FLOOR", "FULL", "GUIDE", "NO_OP", "ONE_LINE", "STEPS", "SUBJECTS", "Subject"]
+__all__ = [
+    "BARE",
+    "FLOOR",
+    "FULL",
+    "GUIDE",
+    "NO_OP",
+    "ONE_LINE",
+    "STEPS",
+    "SUBJECTS",
+    "SURVIVING",
+    "Subject",
+]
 
 BARE = "bare app"
 NO_OP = "no-op wrapper"

@@ -30,6 +30,7 @@ from asgi_errorkit.errors import (
     PublicError,
 )
 from asgi_errorkit.testing import HandClock
+from tests.naming import shown
 
 CLOSED, OPEN, HALF_OPEN = CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN
 FORCED_OPEN, DISABLED = CircuitState.FORCED_OPEN, CircuitState.DISABLED
@@ -160,7 +161,7 @@ WHOLE = "must be a whole number between 1 and 10000, e.g."
         ({"ignore": (OSError, int)}, TypeError, "ignore must be an exception class or a tuple"),
         ({"ignore": OSError()}, TypeError, "ignore must be an exception class or a tuple"),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_a_policy_that_cannot_work_says_what_to_give(
     options: dict[str, Any], error: type[Exception], words: str
@@ -189,7 +190,7 @@ def test_the_example_for_the_longest_time_is_one_that_works() -> None:
         {"initial_state": FORCED_OPEN},
         {"initial_state": DISABLED},
     ],
-    ids=str,
+    ids=shown,
 )
 def test_what_can_work_is_taken(options: dict[str, Any]) -> None:
     CircuitBreaker(policy=CircuitPolicy(**options)).record_failure()
@@ -208,7 +209,7 @@ def test_what_can_work_is_taken(options: dict[str, Any]) -> None:
         ({"on_change": lambda: None}, "must be a callable that takes (change); got"),
         pytest.param({"on_change": 3}, "on_change must be"),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_a_breaker_that_cannot_work_says_what_to_give(options: dict[str, Any], words: str) -> None:
     with pytest.raises(TypeError) as raised:

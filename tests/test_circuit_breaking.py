@@ -44,6 +44,7 @@ from asgi_errorkit.testing import (
     request,
     session,
 )
+from tests.naming import shown
 
 NOON = 1_640_995_200.0
 SOON = CircuitPolicy(
@@ -1317,7 +1318,7 @@ async def test_messages_pass_as_they_are():
     assert all(mine is theirs for mine, theirs in zip(sent, odd, strict=False))
 
 
-@pytest.mark.parametrize("odd", ["200", None, 200.0, object()], ids=repr)
+@pytest.mark.parametrize("odd", ["200", None, 200.0, object()], ids=shown)
 async def test_odd_statuses_are_the_servers_business(odd):
     """A status that is no number must not break what would have been sent."""
     world, inner = World(), App()
@@ -1485,7 +1486,7 @@ async def test_many_at_once_fail_once():
         ({"error_tracker": "x"}, TypeError),
         ({"request_ids": "x"}, TypeError),
     ],
-    ids=lambda value: repr(value)[:40] if isinstance(value, dict) else "",
+    ids=lambda value: shown(value)[:40] if isinstance(value, dict) else "",
 )
 def test_what_cannot_work_is_refused_at_construction(options, error):
     """An option that cannot work is told of with its name."""

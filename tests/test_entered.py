@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asgi_errorkit.entered import _ENTERED, enter, guarded, leave
+from tests.naming import shown
 
 
 class Guard:
@@ -208,7 +209,7 @@ def test_an_object_that_generates_when_it_is_called_is_refused_too(
 
 
 @pytest.mark.parametrize(
-    "function", [sync, Sync(), Sync().method, functools.partial(sync)], ids=str
+    "function", [sync, Sync(), Sync().method, functools.partial(sync)], ids=shown
 )
 def test_a_function_runs_within_the_guard(function: Callable[..., int]) -> None:
     guard = Guard()
@@ -222,7 +223,7 @@ def test_a_function_runs_within_the_guard(function: Callable[..., int]) -> None:
 @pytest.mark.parametrize(
     "function",
     [asynchronous, Asynchronous(), Asynchronous().method, functools.partial(asynchronous)],
-    ids=str,
+    ids=shown,
 )
 async def test_an_async_function_runs_within_the_guard_while_it_is_awaited(
     function: Callable[..., Any],

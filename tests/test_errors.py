@@ -1,11 +1,22 @@
 """The error model refuses what makes no sense where it is written, and keeps what does."""
 
+import pickle
 from http import HTTPStatus
 from typing import Any
 
 import pytest
 
-from asgi_errorkit import POLICIES, ErrorAction, ErrorInfo, ErrorSeverity, ErrorType, PublicError
+from asgi_errorkit import (
+    POLICIES,
+    CircuitOpenError,
+    DeadlineExceededError,
+    ErrorAction,
+    ErrorInfo,
+    ErrorSeverity,
+    ErrorType,
+    OverloadedError,
+    PublicError,
+)
 
 
 def info(**options: Any) -> ErrorInfo:
@@ -119,3 +130,20 @@ def test_a_public_error_keeps_what_it_is_given() -> None:
 @pytest.mark.parametrize("kind", ErrorType)
 def test_every_type_has_a_policy_with_a_status(kind: ErrorType) -> None:
     assert POLICIES[kind].error_type is kind and POLICIES[kind].status_code
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        PublicError("Full.", error_type=ErrorType.MODEL, context={"queue": 12}),
+        CircuitOpenError("model:x", retry_after_seconds=3, error_type=ErrorType.MODEL),
+        DeadlineExceededError("idle", 3.0),
+        OverloadedError("queue", retry_after_seconds=2),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_the_kit_raises_comes_back_from_another_process(error: PublicError) -> None:
+    """Whole, whatever the arguments it was made with."""
+    back = pickle.loads(pickle.dumps(error))
+    assert type(back) is type(error)
+    assert (str(back), back.args, vars(back)) == (str(error), error.args, vars(error))

@@ -35,6 +35,7 @@ from asgi_errorkit.middleware.load_shedding import LoadSheddingMiddleware
 from asgi_errorkit.middleware.timeouts import TimeoutMiddleware
 from asgi_errorkit.stale import StaleCopies
 from asgi_errorkit.testing import HandClock, LogLines, http_scope, request, session
+from tests.naming import shown
 
 OK = {"type": "http.response.start", "status": 200, "headers": []}
 END = {"type": "http.response.body", "body": b"of the app"}
@@ -113,7 +114,7 @@ FALLBACKS = [
 @pytest.mark.parametrize(
     ("fallback", "kind", "body"), FALLBACKS, ids=["static", "sync", "async", "app", "starlette"]
 )
-@pytest.mark.parametrize("key", [TYPE, "/", "/*", "*"], ids=str)
+@pytest.mark.parametrize("key", [TYPE, "/", "/*", "*"], ids=shown)
 async def test_what_fails_is_answered_marked_and_counted(
     fallback: Any, kind: str, body: bytes, key: Any
 ) -> None:
@@ -321,7 +322,7 @@ async def test_a_method_before_a_path_is_meant() -> None:
         (["timeout"], CircuitOpenError("x", retry_after_seconds=1), False),
         (None, CircuitOpenError("x", retry_after_seconds=1), True),
     ],
-    ids=str,
+    ids=shown,
 )
 async def test_a_paths_fallback_answers_for_what_is_named(
     on: Any, raised: Exception, answered: bool
@@ -542,7 +543,7 @@ async def test_a_copy_that_is_given_out_is_not_kept_anew() -> None:
         ({}, [], "POST"),
         ({}, [], "DELETE"),
     ],
-    ids=str,
+    ids=shown,
 )
 async def test_what_may_be_somebodys_own_is_not_given_out(
     sent: Any, asked: Any, method: str
@@ -924,7 +925,7 @@ async def test_a_request_leaves_no_circle_to_the_collector(app: Any, fallback: A
         ({TYPE: Answer(200, [(b"a", b"\r\n")], b"")}, ValueError, "header"),
         ({TYPE: Answer(200, [], "text")}, TypeError, "bytes"),  # type: ignore[arg-type]
     ],
-    ids=str,
+    ids=shown,
 )
 def test_what_cannot_work_is_refused_by_name(
     fallbacks: Any, raised: type[Exception], named: str
@@ -933,7 +934,7 @@ def test_what_cannot_work_is_refused_by_name(
         FallbackMiddleware(broken, fallbacks=fallbacks)
 
 
-@pytest.mark.parametrize("on", [[], "timeout", TYPE, ["fallback"], [3], ["/a"]], ids=str)
+@pytest.mark.parametrize("on", [[], "timeout", TYPE, ["fallback"], [3], ["/a"]], ids=shown)
 def test_what_on_cannot_mean_is_refused(on: Any) -> None:
     with pytest.raises(ValueError, match="on must be"):
         FallbackMiddleware(broken, fallbacks={"*": STATIC}, on=on)

@@ -14,6 +14,7 @@ from asgi_errorkit.async_library import sleep
 from asgi_errorkit.budget import RetryBudget
 from asgi_errorkit.hedging import hedge
 from asgi_errorkit.testing import HandClock, request
+from tests.naming import shown
 
 AFTER = 0.01
 
@@ -120,7 +121,7 @@ def test_the_first_may_still_win(library: str) -> None:
 
 
 @both
-@pytest.mark.parametrize("result", [None, False, 0, ""], ids=repr)
+@pytest.mark.parametrize("result", [None, False, 0, ""], ids=shown)
 def test_any_result_is_a_success(library: str, result: Any) -> None:
     calls = Calls((0, result))
 
@@ -443,7 +444,7 @@ def test_the_request_is_current_within_each_call(library: str) -> None:
         ({"most": 2.0}, TypeError, "most"),
         ({"budget": 0.2}, TypeError, "budget"),
     ],
-    ids=str,
+    ids=shown,
 )
 async def test_what_cannot_work_is_refused_by_name(
     options: dict[str, Any], raised: type[Exception], named: str

@@ -28,6 +28,7 @@ from asgi_errorkit.middleware.load_shedding import LoadSheddingMiddleware
 from asgi_errorkit.middleware.structured_logging import StructuredLoggingMiddleware
 from asgi_errorkit.middleware.timeouts import TimeoutMiddleware
 from asgi_errorkit.testing import HandClock, LogLines, http_scope, request, session
+from tests.naming import shown
 
 OK = {"type": "http.response.start", "status": 200, "headers": []}
 PIECE = {"type": "http.response.body", "body": b"1", "more_body": True}
@@ -592,7 +593,7 @@ def test_the_highest_priority_goes_first_and_the_lowest_makes_room(library: str)
     run(library, main)
 
 
-@pytest.mark.parametrize("priority", [-(10**30), 10**30, "7", 2.5, None, nan, object()], ids=str)
+@pytest.mark.parametrize("priority", [-(10**30), 10**30, "7", 2.5, None, nan, object()], ids=shown)
 async def test_any_word_of_a_priority_is_lived_with(priority: Any) -> None:
     """What is no number is counted, and what is out of bounds is the outermost."""
     app = Gated()
@@ -640,7 +641,7 @@ async def test_a_callable_makes_a_limit_for_each_key() -> None:
     assert first is not second and isinstance(first, AdaptiveLimit)
 
 
-@pytest.mark.parametrize("key", [None, 3, ["a"], b"a"], ids=repr)
+@pytest.mark.parametrize("key", [None, 3, ["a"], b"a"], ids=shown)
 async def test_what_is_no_key_is_limited_by_nothing(key: Any) -> None:
     """Also one that cannot be hashed; None alone says so on purpose."""
     app = Gated()
@@ -1024,7 +1025,7 @@ async def test_two_of_them_refuse_each_for_itself() -> None:
         ({"limit": 1, "error_tracker": 3}, TypeError, "error_tracker"),
         ({"limit": 1, "request_ids": 3}, TypeError, "request_ids"),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_what_cannot_work_is_refused_by_name(
     options: dict[str, Any], raised: type[Exception], named: str

@@ -20,6 +20,7 @@ from asgi_errorkit.options import (
     strings,
     window_seconds,
 )
+from tests.naming import shown
 
 
 async def later(given: object) -> None: ...
@@ -158,7 +159,7 @@ def test_whatever_can_take_the_arguments_is_a_callable(given: Any) -> None:
     check_callable("x", given, "given")
 
 
-@pytest.mark.parametrize("given", [later, stream, partial(later), CalledLater()], ids=repr)
+@pytest.mark.parametrize("given", [later, stream, partial(later), CalledLater()], ids=shown)
 def test_what_must_be_awaited_is_refused(given: Any) -> None:
     with pytest.raises(TypeError, match=r"takes \(given\), and not async; got"):
         check_callable("x", given, "given")

@@ -28,6 +28,7 @@ from asgi_errorkit.errors import (
 from asgi_errorkit.exchange import KEY
 from asgi_errorkit.problem import WORDS, Failure, answer
 from asgi_errorkit.redact import Redactor
+from tests.naming import shown
 
 JSON = b"application/problem+json"
 HTML = b"text/html; charset=utf-8"
@@ -178,7 +179,7 @@ class TestHostileContext:
             ([Account(MARKER)], ["Account"]),
             ({Account(MARKER)}, ["Account"]),
         ],
-        ids=str,
+        ids=shown,
     )
     @pytest.mark.parametrize("beside", ["", "\ud800", "x" * 17_000], ids=["", "odd", "long"])
     def test_tells_plain_values_and_of_objects_the_class_alone(self, value, told, beside):

@@ -44,6 +44,7 @@ from asgi_errorkit.recovery import Recovery
 from asgi_errorkit.retry import Retry, RetryAttempt
 from asgi_errorkit.testing import HandClock, instant_waits
 from asgi_errorkit.waiting import wait, wait_sync
+from tests.naming import shown
 
 NOW = 1_000_000_000.0
 
@@ -126,7 +127,7 @@ LIBRARIES = pytest.mark.parametrize("run", [in_asyncio, in_trio], ids=["asyncio"
         ({"on_retry": lambda: None}, TypeError),
         ({"classifier": 3}, TypeError),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_what_does_not_fit_is_refused_by_name(
     options: dict[str, Any], raised: type[Exception]
@@ -273,7 +274,7 @@ def test_each_wait_is_a_share_of_a_span_that_doubles(waits: list[float]) -> None
     assert waits == [0.5, 0.5, 2.0, 0.75, 0.0]
 
 
-@pytest.mark.parametrize("attempt", [1, 10, 1100, 10**9], ids=str)
+@pytest.mark.parametrize("attempt", [1, 10, 1100, 10**9], ids=shown)
 def test_no_number_of_attempts_is_too_many_for_the_arithmetic(attempt: int) -> None:
     assert backoff_seconds(attempt, base_seconds=5, max_seconds=5, random=lambda: 1.0) == 5
     assert backoff_seconds(attempt, base_seconds=0, max_seconds=5, random=lambda: 1.0) == 0
@@ -434,7 +435,7 @@ def answered(**headers: Any) -> Exception:
         answered(),
         having(response=SimpleNamespace(headers={"retry-after": ["3"]})),
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_what_makes_no_sense_is_not_heeded(exc: Exception) -> None:
     assert retry_after_of(exc) is None
@@ -458,7 +459,7 @@ def test_what_makes_no_sense_is_not_heeded(exc: Exception) -> None:
         None,
         type("Text", (str,), {})("3"),
     ],
-    ids=lambda value: repr(value)[:40],
+    ids=lambda value: shown(value)[:40],
 )
 def test_a_header_that_makes_no_sense_is_not_heeded(value: object) -> None:
     assert seconds_of_retry_after(value) is None
@@ -483,7 +484,7 @@ def test_no_header_does_harm(value: str | bytes) -> None:
         ("Sun Sep  9 01:47:10 2001", 30),
         ("Fri, 31 Dec 9999 23:59:59 GMT", 86_400),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_a_header_is_a_number_of_seconds_or_a_date_of_any_of_the_three_forms(
     value: object, seconds: float
@@ -509,7 +510,7 @@ def test_a_header_is_a_number_of_seconds_or_a_date_of_any_of_the_three_forms(
             6,
         ),
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_an_error_may_say_when_to_come_back(exc: Exception, seconds: float) -> None:
     assert retry_after_of(exc) == seconds
@@ -794,7 +795,7 @@ async def test_a_callable_needs_a_fallback_that_is_given() -> None:
         ({"operations": {"a": async_generator}}, "generator"),
         ({"retry": 3}, "retry"),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_what_cannot_be_an_operation_is_refused(options: Any, match: str) -> None:
     with pytest.raises(TypeError, match=match):

@@ -7,6 +7,7 @@ import pytest
 
 from asgi_errorkit import ErrorTracker, MiddlewareStack, Recorder, StructuredLoggingMiddleware
 from asgi_errorkit.testing import LogLines, request
+from tests.naming import shown
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
 BYTES = 1221
@@ -64,7 +65,7 @@ async def test_a_file_that_the_server_copies_counts_what_there_is_to_send(
     assert (line["outcome"], line["response_size"]) == ("ok", sent)
 
 
-@pytest.mark.parametrize("file", [None, "/nowhere/at/all", object(), -1], ids=repr)
+@pytest.mark.parametrize("file", [None, "/nowhere/at/all", object(), -1], ids=shown)
 async def test_a_file_that_nobody_can_look_at_counts_nothing(file: Any) -> None:
     kind = "http.response.pathsend" if isinstance(file, str) else "http.response.zerocopysend"
     line = await told(START, {"type": kind, "path" if isinstance(file, str) else "file": file})

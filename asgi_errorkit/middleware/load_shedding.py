@@ -10,7 +10,7 @@ from asgi_errorkit.apps import choices_within, coroutine_marker, single_callable
 from asgi_errorkit.choices import watching
 from asgi_errorkit.composition import check_order
 from asgi_errorkit.errors import OverloadedError
-from asgi_errorkit.exchange import KEY, Exchange, is_open, state_in
+from asgi_errorkit.exchange import KEY, NOW, Exchange, is_open, state_in
 from asgi_errorkit.frame import frame
 from asgi_errorkit.identity import RequestIds
 from asgi_errorkit.limiter import ConcurrencyLimiter, Slot
@@ -104,6 +104,7 @@ class LoadSheddingMiddleware:
         never = dict.fromkeys(strings("never_shed", never_shed), True)
         self._never = PathTable(never, name="never_shed")
         self._inner = single_callable(app)
+        self._mark = coroutine_marker()
         within = choices_within(app)
         self.choices = watching(tracker.recorder, tracker.classifier, within, request_ids)
         self._alone = frame(self._serve, self.choices)
@@ -138,37 +139,46 @@ class LoadSheddingMiddleware:
         except OverloadedError as error:
             full = error.with_traceback(None)  # with it, a circle that only the collector ends
         else:
-            if not is_session:
-                return await self._admitted(slot, exchange, scope, receive, send)
-            slot.release(nan)
-            return await self._inner(scope, receive, send)
+            if is_session:
+                slot.release(nan)
+            if is_session or not limiter.learns:
+                return await self._in_its_place(slot, scope, receive, send)
+            return await self._timed(slot, exchange, scope, receive, send)
         return await self._refuse(exchange, full, scope, receive, send)
 
     async def _slot(self, limiter: ConcurrencyLimiter, exchange: Exchange, scope: Scope) -> Slot:
+        if limiter.in_flight < limiter.limit:
+            return await limiter.acquire(self._priority_of(scope))
         began_at = exchange.now()
-        is_full = limiter.in_flight >= limiter.limit
         slot = await limiter.acquire(self._priority_of(scope))
-        if is_full:
-            exchange.annotate(queued_seconds=round(exchange.now() - began_at, 6))
+        exchange.annotate(queued_seconds=round(exchange.now() - began_at, 6))
         return slot
 
-    async def _admitted(
+    async def _in_its_place(self, slot: Slot, scope: Scope, receive: Receive, send: Send) -> Any:
+        """Run the app, which keeps its place to its end, if it has one."""
+        try:
+            return await self._inner(scope, receive, send)
+        finally:
+            slot.release(nan)
+
+    async def _timed(
         self, slot: Slot, exchange: Exchange, scope: Scope, receive: Receive, send: Send
     ) -> Any:
-        """Run the app in its place, which it keeps to its end; what it teaches is its first byte."""
-        began_at = exchange.now()
+        """The same, and tell an adaptive limit how long it took to its first byte."""
+        clock = exchange.state[NOW]
+        began_at = clock()
         first_byte_at = None
 
         def watched_send(message: Message) -> Awaitable[None]:
             nonlocal first_byte_at
             if message.get("type") == "http.response.start" and not _is_failure(message):
-                first_byte_at = exchange.now()
+                first_byte_at = clock()
             return send(message)
 
-        mark = coroutine_marker()
-        watched = mark(watched_send) if mark is not None else watched_send
+        if self._mark is not None:
+            self._mark(watched_send)
         try:
-            return await self._inner(scope, receive, watched)
+            return await self._inner(scope, receive, watched_send)
         finally:
             is_late = exchange.ended_as == "timeout"
             # One that failed, was refused further in, or whose client left, says nothing of time.

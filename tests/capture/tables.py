@@ -118,7 +118,7 @@ def made(text: str, *tables: str) -> str:
 def documents() -> Iterator[tuple[Path, str]]:
     """Each page that has tables, and what it ought to be."""
     yield README, made(README.read_text(encoding="utf-8"), summary())
-    for name in {page_of(name) for name in FRAMEWORKS}:
+    for name in sorted({page_of(name) for name in FRAMEWORKS}):
         path = PAGES / f"{name}.md"
         yield path, made(path.read_text(encoding="utf-8"), details(name))
 

@@ -17,6 +17,7 @@ from asgi_errorkit import (
 from asgi_errorkit.capture import install
 from asgi_errorkit.exchange import Caught, current
 from asgi_errorkit.testing import LogLines, Reply, request
+from tests.naming import shown
 
 from .apps import ariadne, running, strawberry
 from .apps.failing import fail
@@ -273,7 +274,7 @@ async def nothing_more(request: Any, context: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "extensions", [None, [], lambda request, context: None, nothing_more], ids=repr
+    "extensions", [None, [], lambda request, context: None, nothing_more], ids=shown
 )
 async def test_extensions_of_ariadne_stay_as_they_were(extensions: Any) -> None:
     watched = Watched(ariadne.make(extensions=extensions))
