@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 from weakref import ref
 
-__all__ = ["CancelScope", "Wakeup", "cancel_scope", "in_trio", "sleep", "wakeup"]
+__all__ = ["CancelScope", "Wakeup", "cancel_scope", "in_trio", "is_cut", "sleep", "wakeup"]
 
 
 class CancelScope(Protocol):
@@ -19,7 +19,9 @@ class CancelScope(Protocol):
 
     The block stays in its task. What was cut ends quietly, and ``expired`` tells it; ``called``
     tells that the block was asked to end, whatever it made of that. A cancellation from elsewhere
-    passes through. ``move(seconds)`` makes it due so many seconds from now, or never (infinity).
+    passes through. ``move(seconds)`` makes it due so many seconds from now, or never (infinity);
+    ``spares_caller()`` tells whether who asks is in the block, and not cut. ``first``, where it was
+    given, is called when it is due: the block is cut so many seconds after that as it returns.
     """
 
     expired: bool
@@ -27,6 +29,7 @@ class CancelScope(Protocol):
     @property
     def called(self) -> bool: ...
     def move(self, seconds: float) -> None: ...
+    def spares_caller(self) -> bool: ...
     def __enter__(self) -> Self: ...
     def __exit__(
         self,
@@ -54,14 +57,33 @@ async def sleep(seconds: float) -> None:
     await sys.modules["trio" if in_trio() else "asyncio"].sleep(seconds)
 
 
-def cancel_scope(seconds: float) -> CancelScope:
-    """A scope that is due in so many seconds. Raises RuntimeError outside of a task."""
-    return _TrioScope(seconds) if in_trio() else _AsyncioScope(seconds)
+def cancel_scope(seconds: float, first: Callable[[], float] | None = None) -> CancelScope:
+    """A scope that is due in so many seconds. Raises RuntimeError outside of a task.
+
+    Under trio ``first`` is never called: what a task has begun ends with it there.
+    """
+    return _TrioScope(seconds) if in_trio() else _AsyncioScope(seconds, first)
+
+
+def is_cut() -> bool:
+    """Whether the calling task is being cancelled by a scope of ours, and not by others."""
+    if in_trio():
+        task = sys.modules["trio"].lowlevel.current_task()
+        return any(scope.called for scope in _trio_scopes.get(task, ()))
+    asyncio = sys.modules.get("asyncio")
+    try:
+        return asyncio is not None and asyncio.current_task() in _cut_tasks
+    except RuntimeError:  # no loop runs here
+        return False
 
 
 def wakeup() -> Wakeup:
     """What the calling task can wait for. Raises RuntimeError outside of a task."""
     return _TrioWakeup() if in_trio() else _AsyncioWakeup()
+
+
+_cut_tasks: set[Any] = set()  # of asyncio, from the cut to the end of its scope
+_trio_scopes: dict[Any, list["_TrioScope"]] = {}  # those that a task of trio is in
 
 
 def _current_task() -> Any:
@@ -81,7 +103,9 @@ class _AsyncioScope:
     __slots__ = (
         "_before",
         "_due_at",
+        "_first",
         "_has_begun",
+        "_has_cut",
         "_loop",
         "_queue",
         "_seconds",
@@ -91,7 +115,9 @@ class _AsyncioScope:
         "expired",
     )
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, first: Callable[[], float] | None = None) -> None:
+        self._first = first
+        self._has_cut = False
         self._task = _current_task()
         self._loop = self._task.get_loop()
         self._due_at = self._loop.time() + seconds
@@ -131,14 +157,25 @@ class _AsyncioScope:
         if self._due_at != inf:
             self._timer = self._loop.call_at(self._due_at, self.come)
 
+    def spares_caller(self) -> bool:
+        asyncio = sys.modules["asyncio"]
+        return self._task is not None and asyncio.current_task() is self._task
+
     def come(self) -> None:
         """Cancel the task, unless it has been given more time."""
-        if self._task is None or self.called:
+        if self._task is None or self._has_cut:
             return
         if self._loop.time() < self._due_at:
             self._arm()
             return
-        self.called = True
+        first, self._first, self.called = self._first, None, True
+        patience = 0.0 if first is None else first()
+        if patience > 0:
+            self._due_at = self._loop.time() + patience
+            self._arm()
+            return
+        self._has_cut = True
+        _cut_tasks.add(self._task)
         self._task.cancel()
 
     def _leave(self) -> None:
@@ -157,8 +194,10 @@ class _AsyncioScope:
     ) -> bool:
         self._leave()
         task, self._task = self._task, None  # a circle by way of its coroutine's frame
-        if not self.called:
+        self._first = None
+        if not self._has_cut:
             return False
+        _cut_tasks.discard(task)
         is_ours_alone = task.uncancel() <= self._before
         cancelled = sys.modules["asyncio"].CancelledError
         self.expired = is_ours_alone and kind is not None and issubclass(kind, cancelled)
@@ -224,7 +263,7 @@ def _queue_of(loop: Any, seconds: float) -> _Queue | None:
 
 
 class _TrioScope:
-    __slots__ = ("_scope", "_trio", "expired")
+    __slots__ = ("_scope", "_task", "_trio", "expired")
 
     def __init__(self, seconds: float) -> None:
         self._trio = sys.modules["trio"]
@@ -235,11 +274,16 @@ class _TrioScope:
     def called(self) -> bool:
         return bool(self._scope.cancel_called)
 
+    def spares_caller(self) -> bool:
+        return bool(self._trio.current_effective_deadline() > -inf)
+
     def move(self, seconds: float) -> None:
         self._scope.deadline = self._trio.current_time() + seconds
 
     def __enter__(self) -> Self:
         self._scope.__enter__()
+        self._task = self._trio.lowlevel.current_task()
+        _trio_scopes.setdefault(self._task, []).append(self)
         return self
 
     def __exit__(
@@ -248,6 +292,10 @@ class _TrioScope:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
+        scopes = _trio_scopes[self._task]
+        scopes.remove(self)
+        if not scopes:
+            del _trio_scopes[self._task]
         swallowed = self._scope.__exit__(kind, exc, traceback)
         self.expired = bool(self._scope.cancelled_caught)
         return bool(swallowed)

@@ -10,6 +10,7 @@ from threading import Lock, RLock
 from types import TracebackType
 from typing import Any, Self, TypeAlias, TypeVar
 
+from asgi_errorkit.async_library import is_cut
 from asgi_errorkit.call_window import (
     FAILED,
     OK,
@@ -55,9 +56,9 @@ class CircuitBreaker:
     before a change of state is ignored; one that is never given back expires. A circuit is judged
     when a call has failed or was slow.
 
-    ``policy`` says when it opens and closes. Cancellations, errors that are the client's fault
-    (`PublicError` below 500) and refusals further in count for nothing, beside what the policy
-    ignores. ``error_type`` is what those are told who are refused. ``on_change`` is told of each
+    ``policy`` says when it opens and closes. Cancellations, but for those by a time limit of the
+    kit, errors that are the client's fault (`PublicError` below 500) and refusals further in count
+    for nothing, beside what the policy ignores. ``error_type`` is what those are told who are refused. ``on_change`` is told of each
     `StateChange`, outside of any lock; if it raises, that is counted in ``listener_errors``.
     Thread-safe, without timers: time is read when somebody asks. Raises TypeError or ValueError
     for an option that cannot work.
@@ -162,7 +163,7 @@ class CircuitBreaker:
         triggered_at, error_count, threshold = self._opened or (None, None, None)
         return CircuitOpenError(
             self.name,
-            retry_after_seconds=min(self.retry_after_seconds, self.policy.max_open_seconds),
+            retry_after_seconds=min(self.retry_after_seconds, self.policy.longest_seconds),
             error_type=self.error_type,
             triggered_at=triggered_at,
             error_count=error_count,
@@ -212,12 +213,21 @@ class CircuitBreaker:
         """The call of this permit ended, with that exception or none, as its class says."""
         if exc is None:
             self.record_success(permit, seconds=seconds)
-        elif not issubclass(type(exc), Exception) or self._is_ignored(exc):
+        elif not issubclass(type(exc), Exception):
+            self._record_cancelled(permit, seconds)
+        elif self._is_ignored(exc):
             self.record_ignored(permit)
         elif issubclass(type(exc), self.policy.failures):
             self.record_failure(permit, seconds=seconds)
         else:
             self.record_success(permit, seconds=seconds)
+
+    def _record_cancelled(self, permit: int | None, seconds: float | None) -> None:
+        """By others it tells nothing; by a time limit of the kit, that the call took too long."""
+        if is_cut():
+            self.record_failure(permit, seconds=seconds, error_type=ErrorType.TIMEOUT)
+        else:
+            self.record_ignored(permit)
 
     # By hand
 
@@ -520,7 +530,7 @@ class CircuitBreaker:
         """How long to stay open this time, in seconds."""
         doubled = self.policy.open_seconds * 2.0 ** min(self._trips, 60)
         share = 1.0 + self.policy.jitter * (2.0 * self._random() - 1.0)
-        return min(doubled, self.policy.max_open_seconds) * share
+        return min(doubled, self.policy.longest_seconds) * share
 
     def _begin(self, state: CircuitState) -> None:
         """Start anew in a state; what was permitted before is known no more."""

@@ -9,6 +9,7 @@ __all__ = ["CircuitPolicy"]
 
 _MOST = 10_000
 _DAY_SECONDS = 86_400
+_LONGEST_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,15 +21,16 @@ class CircuitPolicy:
     those of the last ``window_seconds``, if there were ``minimum_number_of_calls``; or at
     ``consecutive_failures``, which a success interrupts, and the window's time. None leaves a rule
     out. It stays open for ``open_seconds``, each further time in a row for twice as long, at most
-    ``max_open_seconds``, give or take the share ``jitter``. Then ``max_concurrent_probes`` calls
+    ``max_open_seconds`` (None: 15, or ``open_seconds`` if that is more), give or take the share ``jitter``. Then ``max_concurrent_probes`` calls
     at a time are let through; ``successes_to_close`` that fare well close it, one that fails or is
     slow opens it again. A probe that is not heard of for ``probe_seconds`` makes room. With
     ``quiet_seconds`` it also closes when so long nothing has failed and nobody probes: for a
     breaker that is told of failures alone. ``initial_state`` METRICS_ONLY is the way to roll out.
 
     Exceptions of the classes ``ignore`` count for nothing; of the others those of ``failures`` are
-    failures. The defaults of the rates are resilience4j's, those of the times open Polly's and
-    Envoy's. Raises TypeError or ValueError for what cannot work.
+    failures. The defaults of the rates are resilience4j's, the first time open is Polly's. The
+    longest is less than is usual: what has recovered is left alone for as long as that, and a call
+    or two in so many seconds is little to bear. Raises TypeError or ValueError for what cannot work.
     """
 
     failure_rate_threshold: float | None = 0.5
@@ -39,7 +41,7 @@ class CircuitPolicy:
     window_calls: int = 100
     window_seconds: float | None = None
     open_seconds: float = 5.0
-    max_open_seconds: float = 60.0
+    max_open_seconds: float | None = None
     jitter: float = 0.2
     max_concurrent_probes: int = 1
     successes_to_close: int = 3
@@ -58,6 +60,12 @@ class CircuitPolicy:
         _check_state(self.initial_state)
         _check_classes("failures", self.failures)
         _check_classes("ignore", self.ignore)
+
+    @property
+    def longest_seconds(self) -> float:
+        """How long it stays open at most, but for the jitter."""
+        longest = self.max_open_seconds
+        return max(_LONGEST_SECONDS, self.open_seconds) if longest is None else longest
 
     def _check_rates(self) -> None:
         for name in ("failure_rate_threshold", "slow_call_rate_threshold"):
@@ -95,13 +103,15 @@ class CircuitPolicy:
             times.append(("quiet_seconds", 30.0))
         for name, example in times:
             check_number(name, getattr(self, name), above=0, most=_DAY_SECONDS, example=example)
-        check_number(
-            "max_open_seconds",
-            self.max_open_seconds,
-            least=self.open_seconds,
-            most=_DAY_SECONDS,
-            example=max(60.0, self.open_seconds),
-        )
+        if self.max_open_seconds is not None:
+            example = max(_LONGEST_SECONDS, self.open_seconds)
+            check_number(
+                "max_open_seconds",
+                self.max_open_seconds,
+                least=self.open_seconds,
+                most=_DAY_SECONDS,
+                example=example,
+            )
         check_number("jitter", self.jitter, least=0, most=0.5, example=0.2)
 
 

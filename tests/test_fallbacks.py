@@ -19,10 +19,12 @@ from starlette.routing import Mount, Route
 
 from asgi_errorkit import (
     Answer,
+    ErrorAction,
     ErrorKit,
     ErrorTracker,
     ErrorType,
     MiddlewareStack,
+    PublicError,
     Recorder,
     StructuredLoggingMiddleware,
     current,
@@ -315,7 +317,8 @@ async def test_a_method_before_a_path_is_meant() -> None:
     ("on", "raised", "answered"),
     [
         (None, BrokenError(), True),
-        (None, MemoryError(), False),
+        (None, MemoryError(), True),
+        (None, PublicError("who?", error_type=ErrorType.NOT_FOUND), False),
         ([ErrorType.MEMORY], MemoryError(), True),
         ([ErrorType.MEMORY], BrokenError(), False),
         (["circuit_open"], CircuitOpenError("x", retry_after_seconds=1), True),
@@ -328,6 +331,15 @@ async def test_a_paths_fallback_answers_for_what_is_named(
     on: Any, raised: Exception, answered: bool
 ) -> None:
     reply = await request(alone(sending(raised=raised), {"*": STATIC}, on=on))
+    assert (reply.raised is None) is answered
+
+
+@pytest.mark.parametrize(
+    ("raised", "answered"), [(BrokenError(), True), (MemoryError(), False)], ids=shown
+)
+async def test_a_policy_may_ask_for_a_fallback(raised: Exception, answered: bool) -> None:
+    """Given for the action, it answers for the types whose policy has it."""
+    reply = await request(alone(sending(raised=raised), {ErrorAction.FALLBACK: STATIC}))
     assert (reply.raised is None) is answered
 
 

@@ -39,24 +39,24 @@ _SAFE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "QUERY"))  # RFC 9110, 9.2
 class FallbackMiddleware:
     """Has something else answer where the app fails before its response, or is refused.
 
-    ``fallbacks`` says what, by `ErrorType`, by outcome ("timeout", "shed", "circuit_open"), or by
-    path (see `asgi_errorkit.patterns.PathTable`); the path goes before the outcome, that before
-    the type. A fallback is an `Answer`; a `StaleCopies`, which keeps the last good responses and
-    gives them out again; a callable of (exchange, failing) that returns an `Answer` or None, also
-    async; or another ASGI app, a callable of (scope, receive, send). A list of them is tried in its
-    order; where none has an answer, the failure goes its way. It stands outside of timeouts: give one that
-    may take long a time of its own. A path's fallback answers for what
-    ``on`` names, types and outcomes: by default every refusal, and the types whose policy has the
-    action FALLBACK. What answered is told in the header X-Fallback and in the log; below 400 the
-    outcome is "fallback", and the error is counted all the same. Raises TypeError or ValueError
-    for an option that cannot work.
+    ``fallbacks`` says what, by path (see `asgi_errorkit.patterns.PathTable`), by outcome ("timeout",
+    "shed", "circuit_open"), by `ErrorType`, or with `ErrorAction.FALLBACK` for all types whose
+    policy has that action; the first of these that is there for a failure is taken. A fallback is
+    an `Answer`; a `StaleCopies`, which keeps the last good responses and gives them out again; a
+    callable of (exchange, failing) that returns an `Answer` or None, also async; or another ASGI
+    app, a callable of (scope, receive, send). A list of them is tried in its order; where none has
+    an answer, the failure goes its way. It stands outside of timeouts: give one that may take long
+    a time of its own. A path's fallback answers for every refusal and every failure of 500 and
+    more, or only for the types and outcomes that ``on`` names. What answered is told in the header
+    X-Fallback and in the log; below 400 the outcome is "fallback", and the error is counted all the
+    same. Raises TypeError or ValueError for an option that cannot work.
     """
 
     def __init__(
         self,
         app: ASGIApp,
         *,
-        fallbacks: Mapping[ErrorType | str, Fallback | list[Fallback]],
+        fallbacks: Mapping[ErrorType | ErrorAction | str, Fallback | list[Fallback]],
         on: Collection[ErrorType | str] | None = None,
         error_tracker: ErrorTracker | None = None,
         request_ids: RequestIds | None = None,
@@ -72,12 +72,13 @@ class FallbackMiddleware:
         self._on = None if on is None else _checked_on(on)
         self._by_type = {k: c for k, c in chains.items() if isinstance(k, ErrorType)}
         self._by_outcome = {k: c for k, c in chains.items() if k in GIVEN}
-        by_path = {
-            k: c for k, c in chains.items() if not isinstance(k, ErrorType) and k not in GIVEN
-        }
+        self._by_policy: _Chain = chains.get(ErrorAction.FALLBACK, ())
+        by_path = {k: c for k, c in chains.items() if isinstance(k, str) and k not in GIVEN}
         self._by_path: PathTable[_Chain] = PathTable(by_path, name="fallbacks")
         self._copies = _copies(chains.values())
-        self._copies_by_type = _copies([*self._by_type.values(), *self._by_outcome.values()])
+        self._copies_by_type = _copies(
+            [*self._by_type.values(), *self._by_outcome.values(), self._by_policy]
+        )
         self._has_apps = any(kind == "app" for chain in chains.values() for kind, _ in chain)
         self._inner = single_callable(app)
         within = choices_within(app)
@@ -218,20 +219,22 @@ class FallbackMiddleware:
         return True
 
     def _chain(self, failing: Failing, scope: Scope) -> "_Chain":
-        error_type, outcome = failing.verdict.info.error_type, failing.refused_as
+        info, outcome = failing.verdict.info, failing.refused_as
         by_path = self._by_path.get(scope)
         if by_path is not None and self._is_named(failing):
             return by_path
         if outcome is not None and outcome in self._by_outcome:
             return self._by_outcome[outcome]
-        return self._by_type.get(error_type, ())
+        if info.error_type in self._by_type:
+            return self._by_type[info.error_type]
+        return self._by_policy if info.action is ErrorAction.FALLBACK else ()
 
     def _is_named(self, failing: Failing) -> bool:
         """Whether a path's fallback is there for this."""
-        info, outcome = failing.verdict.info, failing.refused_as
+        verdict, outcome = failing.verdict, failing.refused_as
         if self._on is None:
-            return outcome is not None or info.action is ErrorAction.FALLBACK
-        return outcome in self._on or info.error_type in self._on
+            return outcome is not None or verdict.status_code >= 500
+        return outcome in self._on or verdict.info.error_type in self._on
 
 
 _Chain: TypeAlias = tuple[tuple[str, Any], ...]
@@ -312,10 +315,10 @@ def _items(fallbacks: object) -> list[tuple[Any, Any]]:
             f'StaleCopies(), "circuit_open": Answer(200, [], b"[]")}}; got {fallbacks!r:.200}'
         )
     for key in fallbacks:
-        if not isinstance(key, (ErrorType, str)):
+        if not isinstance(key, (ErrorType, str)) and key is not ErrorAction.FALLBACK:
             raise TypeError(
-                "fallbacks must have an ErrorType, an outcome or a path as each of its keys; got "
-                f"{key!r:.200}"
+                "fallbacks must have an ErrorType, an outcome, a path or ErrorAction.FALLBACK as "
+                f"each of its keys; got {key!r:.200}"
             )
     return list(fallbacks.items())
 

@@ -6,7 +6,7 @@ from math import inf
 from typing import Any, Final
 
 from asgi_errorkit.apps import choices_within, coroutine_marker, single_callable
-from asgi_errorkit.async_library import cancel_scope
+from asgi_errorkit.async_library import CancelScope, cancel_scope, in_trio
 from asgi_errorkit.choices import watching
 from asgi_errorkit.composition import check_order
 from asgi_errorkit.errors import DeadlineExceededError
@@ -33,6 +33,7 @@ from asgi_errorkit.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["TimeLimits", "TimeoutMiddleware"]
 
+_LAST_WORDS_SECONDS: Final = 1.0
 _BODIES: Final = frozenset(
     ("http.response.body", "http.response.pathsend", "http.response.zerocopysend")
 )
@@ -145,7 +146,7 @@ class TimeoutMiddleware:
                 watched = watch.watching(send)
                 if mark is not None:
                     mark(watched)
-                result = await self._inner(scope, receive, watched)
+                result = await self._inner(scope, watch.listening(receive), watched)
                 if watch.complete or not watch.scope.called:
                     return result
         except Exception as exc:
@@ -200,7 +201,18 @@ class _Times:
 class _Watch:
     """The time of one request; what is left of it is the exchange's `Deadline`."""
 
-    __slots__ = ("_began_at", "_clock", "_name", "_outer", "_times", "complete", "scope", "started")
+    __slots__ = (
+        "_began_at",
+        "_clock",
+        "_is_told",
+        "_listeners",
+        "_name",
+        "_outer",
+        "_times",
+        "complete",
+        "scope",
+        "started",
+    )
 
     def __init__(self, state: State, times: _Times) -> None:
         self.started = False
@@ -210,7 +222,39 @@ class _Watch:
         self._clock: Callable[[], float] = state[NOW]
         self._began_at: float = self._clock()
         self._name = times.name
-        self.scope = cancel_scope(times.first)
+        self._listeners: set[CancelScope] = set()
+        self._is_told = False
+        self.scope = cancel_scope(times.first, self._tell_listeners)
+
+    def listening(self, receive: Receive) -> Receive:
+        """The receive to give to the app. Who listens in a task of its own is told of a disconnect
+        when the time is up: Quart and Django end their handlers by that, and by nothing else."""
+        scope = self.scope
+        if in_trio():
+            return receive
+
+        async def watched_receive() -> Message:
+            if scope.spares_caller():
+                return await receive()
+            if scope.called:
+                return {"type": "http.disconnect"}
+            with cancel_scope(inf) as listener:
+                self._listeners.add(listener)
+                try:
+                    return await receive()
+                finally:
+                    self._listeners.discard(listener)
+            return {"type": "http.disconnect"}
+
+        return watched_receive
+
+    def _tell_listeners(self) -> float:
+        """How long to wait, then, for the app to end by itself."""
+        listeners = list(self._listeners)
+        for listener in listeners:
+            listener.move(0.0)
+        self._is_told = bool(listeners)
+        return _LAST_WORDS_SECONDS if listeners else 0.0
 
     def watching(self, send: Send) -> Send:
         """The send to give to the app. Not kept here: a circle is work for the collector."""
@@ -218,7 +262,13 @@ class _Watch:
 
         def watched_send(message: Message) -> Awaitable[None]:
             kind = message.get("type")
-            if not self.started and scope.called and _is_late(message):
+            if self._is_told and not self.complete:  # it is said to one who is thought to be gone
+                return nothing()
+            if (
+                not self.started
+                and scope.called
+                and (_is_late(message) or not scope.spares_caller())
+            ):
                 return nothing()  # what the app makes of being cut: it is answered in its place
             if kind == "http.response.start":
                 self.started = True
