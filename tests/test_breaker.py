@@ -171,11 +171,12 @@ def test_a_policy_that_cannot_work_says_what_to_give(
     assert words in str(raised.value)
 
 
-def test_the_example_for_the_longest_time_is_one_that_works() -> None:
-    """Whoever gives a long open_seconds alone is told what to give beside it."""
-    with pytest.raises(ValueError, match=r"max_open_seconds .* 120 and 86400") as raised:
-        CircuitPolicy(open_seconds=120)
-    assert "e.g. 60.0" not in str(raised.value)
+def test_the_longest_time_is_never_less_than_the_first() -> None:
+    """Where none is given it is as long as that, and an example for it is one that works."""
+    assert CircuitPolicy(open_seconds=120).longest_seconds == 120
+    assert CircuitPolicy().longest_seconds == 15
+    with pytest.raises(ValueError, match=r"max_open_seconds .* 120 and 86400, e\.g\. 120; got 60"):
+        CircuitPolicy(open_seconds=120, max_open_seconds=60)
 
 
 @pytest.mark.parametrize(

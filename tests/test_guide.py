@@ -817,6 +817,42 @@ async def test_complete_error_handling_system(world):
     assert (status["circuit_breakers"], status["timestamp"]) == ({}, NOON)
 
 
+async def test_the_integrated_system_recovers_step_by_step(world):
+    """The model is loaded on the second try, the video made by the fallback; both are seen."""
+    recovery, app, calls = Recovery(retry=Retry(on=ModelLoadError)), FastAPI(), []
+
+    @recovery.operation("load_model")
+    async def load_model(video_id):
+        calls.append("load_model")
+        if len(calls) == 1:
+            raise ModelLoadError("stable-diffusion", "Model loading failed")
+        return "loaded"
+
+    @recovery.operation("generate_video")
+    async def generate_video(video_id):
+        raise ModelLoadError("stable-diffusion", "out of frames")
+
+    @recovery.operation("generate_video_fallback")
+    async def generate_video_fallback(video_id):
+        return f"a small {video_id}"
+
+    @app.post("/process/{video_id}")
+    async def process_video_request(video_id: str):
+        model = await recovery.process_with_retry("load_model", video_id)
+        video = await recovery.process_with_fallback(
+            "generate_video", "generate_video_fallback", video_id
+        )
+        return {"model_loading": model, "video_generation": video}
+
+    with instant_waits():
+        async with client(world.stack.create_middleware_stack(app)) as http:
+            answer = (await http.post("/process/v1")).json()
+    assert answer == {"model_loading": "loaded", "video_generation": "a small v1"}
+    (line,) = world.log("request_complete")
+    assert (line["retries"], line["fallback"]) == (1, "generate_video_fallback")
+    assert world.tracker.get_error_stats()["failed_requests"] == 0
+
+
 SCENARIOS = {
     "/health": (200, None, None),
     "/videos/error_video": (422, "validation", "client_error"),
