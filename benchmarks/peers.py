@@ -43,7 +43,8 @@ Key = tuple[str, str]
 def main(arguments: list[str] | None = None) -> int:
     options = _options(arguments)
     # The process is busy all the while, and is warned of it: that goes nowhere.
-    logging.getLogger("asgi_errorkit.performance").addHandler(logging.NullHandler())
+    for name in ("performance", "breaker"):  # what they warn of goes nowhere
+        logging.getLogger(f"asgi_errorkit.{name}").addHandler(logging.NullHandler())
     command = ["python", "-m", "benchmarks.peers", *(arguments or sys.argv[1:])]
     results = {
         **machine(command, packages=PACKAGES),

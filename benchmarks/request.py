@@ -33,8 +33,8 @@ _PROMISES = {
 
 def main(arguments: list[str] | None = None) -> int:
     options = _options(arguments)
-    # The process is busy all the while, and is warned of it: that goes nowhere.
-    logging.getLogger("asgi_errorkit.performance").addHandler(logging.NullHandler())
+    for name in ("performance", "breaker"):  # what they warn of goes nowhere
+        logging.getLogger(f"asgi_errorkit.{name}").addHandler(logging.NullHandler())
     with tempfile.TemporaryDirectory(prefix="asgi-errorkit-bench-") as folder:
         results = asyncio.run(_run(options, Path(folder)))
     results = {

@@ -69,7 +69,8 @@ def _undone() -> int:
 
 def _subject(answering: ASGIApp) -> Subject:
     # The process is busy all the while, and is warned of it: that goes nowhere.
-    logging.getLogger("asgi_errorkit.performance").addHandler(logging.NullHandler())
+    for name in ("performance", "breaker"):  # what they warn of goes nowhere
+        logging.getLogger(f"asgi_errorkit.{name}").addHandler(logging.NullHandler())
     log = Path(os.environ[LOG]).open("ab")  # noqa: SIM115  as long as the process lives
     return SUBJECTS[os.environ[SUBJECT]](answering, log)
 

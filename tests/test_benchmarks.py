@@ -105,7 +105,7 @@ def test_request_writes_what_it_measured(tmp_path: Path) -> None:
 
 def assert_complete(scenario: dict[str, Any]) -> None:
     subjects = scenario["subjects"]
-    assert len(subjects) == 19
+    assert len(subjects) == 25
     for row in subjects.values():
         assert row["requests"] >= 2
         assert len(row["gc_collections_per_100_000"]) == 3

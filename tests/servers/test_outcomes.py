@@ -22,6 +22,7 @@ OUTCOMES = {
 BROKEN_OFF = {"/fail-late": "truncated", "/unfinished": "incomplete", "/cut": "timeout"}
 
 ELSEWHERE = {
+    "fallback": "../survival/test_fallback.py",
     "client_disconnect": "test_bodies.py::test_a_client_that_leaves_in_its_upload_is_no_error",
     "cancelled": "test_bodies.py::test_a_request_that_the_server_cancels_is_told_as_cancelled",
 }

@@ -1,8 +1,20 @@
+from pathlib import Path
+
 import pytest
 
+from .applying import leaves_out
 from .served import TARGETS, Served, start
 
+HERE = Path(__file__).parent
+
 _every_running = pytest.StashKey[dict]()
+
+
+def pytest_collection_modifyitems(config, items):
+    here = [item for item in items if item.path.parent == HERE and hasattr(item, "callspec")]
+    left_out = [item for item in here if leaves_out(item)]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.fixture(scope="session")

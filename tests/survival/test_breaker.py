@@ -1,8 +1,8 @@
 """What keeps failing is left alone, whoever answers its errors, and is tried again after a while."""
 
 import orjson
-import pytest
 
+from .applying import unless, without_errors_told, without_websockets
 from .running import until
 from .wire import CLOSE
 
@@ -72,11 +72,8 @@ def test_a_probe_closes_the_circuit_again(served):
         assert served.line(answer.request_id)["circuit_probe"] == "POST /breaking/brief"
 
 
+@unless(without_websockets, without_errors_told)
 def test_a_session_is_refused_before_it_is_accepted(served):
-    if not served.has_sessions:
-        pytest.skip("it has no websockets")
-    if not served.tells_errors:
-        pytest.skip("nobody hears of the errors of its sessions without the error handling")
     key = served.key()
     target = f"/ws/breaking?key={key}"
     served.breaks(key)

@@ -2,13 +2,10 @@
 
 import pytest
 
+from .applying import without_errors_told
+
 FEATURE = "fallback"
-
-
-@pytest.fixture(autouse=True)
-def _hears_of_errors(served):
-    if not served.tells_errors:
-        pytest.skip("all that is known without the error handling is that it answers 500")
+UNLESS = (without_errors_told,)
 
 
 def answered_by(served, kind, target, body):

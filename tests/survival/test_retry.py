@@ -2,19 +2,15 @@
 
 import pytest
 
+from .applying import unless, without_errors_told
 from .wire import request_ids
 
 FEATURE = "retry"
 BODY = bytes(range(65, 91)) * 40
 
 
-def hears_of_errors(served):
-    if not served.tells_errors:
-        pytest.skip("all that is known without the error handling is that it answers 500")
-
-
+@unless(without_errors_told)
 def test_a_put_is_run_again_with_its_whole_body(served):
-    hears_of_errors(served)
     key = served.key()
     answer = served.ask(f"/retrying/flaky?key={key}", "PUT", body=BODY)
     assert (answer.status, answer.body) == (200, BODY)
@@ -27,8 +23,8 @@ def test_a_put_is_run_again_with_its_whole_body(served):
         assert (line["request_size"], line["response_size"]) == (len(BODY), len(BODY))
 
 
+@unless(without_errors_told)
 def test_a_body_in_pieces_is_run_again_whole(served):
-    hears_of_errors(served)
     key = served.key()
     body = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in (b"one ", b"two", b""))
     raw = served.raw(
