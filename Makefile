@@ -10,7 +10,8 @@ demo: $(VENV)/.demo  ## serve the demo app, send it traffic, print what the kit 
 	$(BIN)/asgi-errorkit demo
 
 test: $(SEED)  ## run the tests, with the branch coverage of the core
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=95
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile \
+		--cov --cov-report=term:skip-covered --cov-fail-under=95
 
 check: $(SEED)  ## lint, format, types, and the direction of imports
 	$(BIN)/ruff check .
