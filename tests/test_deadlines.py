@@ -1,6 +1,7 @@
 """fail_after: a block of code is cut off after so many seconds, and nothing else is."""
 
 import asyncio
+import contextlib
 import contextvars
 import gc
 import threading
@@ -10,7 +11,16 @@ import pytest
 import trio
 import trio.testing
 
-from asgi_errorkit import DeadlineExceededError, ErrorTracker, ErrorType, PublicError, fail_after
+from asgi_errorkit import (
+    CircuitBreaker,
+    CircuitPolicy,
+    DeadlineExceededError,
+    ErrorTracker,
+    ErrorType,
+    PublicError,
+    fail_after,
+)
+from asgi_errorkit.async_library import sleep
 
 SHORT, LONG = 0.01, 60.0
 
@@ -323,3 +333,39 @@ async def test_what_is_over_is_let_go():
     await asyncio.sleep(0)
     gc.collect()
     assert [each() for each in kept] == [None] * 10
+
+
+def test_what_a_time_limit_cuts_off_counts_as_failed_wherever_the_breaker_stands():
+    """A dependency that hangs opens its circuit also where the limit is set further out; what others
+    cancel counts for nothing."""
+
+    async def cut(breaker):
+        with contextlib.suppress(DeadlineExceededError):
+            async with fail_after(SHORT), breaker:
+                await sleep(LONG)
+
+    async def main():
+        breaker = CircuitBreaker("hanging", CircuitPolicy(consecutive_failures=2))
+        await cut(breaker)
+        assert breaker.as_dict()["failed"] == 1
+        await cut(breaker)
+        assert breaker.is_open
+        assert breaker.error().error_type is ErrorType.TIMEOUT
+
+    asyncio.run(main())
+    in_trio(main)
+
+
+async def test_what_others_cancel_counts_for_nothing_within_a_time_limit():
+    breaker = CircuitBreaker("hanging")
+
+    async def call():
+        async with fail_after(LONG), breaker:
+            await asyncio.sleep(LONG)
+
+    task = asyncio.create_task(call())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert breaker.as_dict()["calls"] == 0

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from starlette.responses import PlainTextResponse
 
 from asgi_errorkit import (
+    Answer,
     CircuitBreakingMiddleware,
     CircuitPolicy,
     ErrorAction,
@@ -13,6 +14,7 @@ from asgi_errorkit import (
     ErrorSeverity,
     ErrorTracker,
     ErrorType,
+    FallbackMiddleware,
     MiddlewareStack,
     PublicError,
     Recorder,
@@ -361,3 +363,18 @@ async def test_the_application_sees_one_exchange():
 def test_an_option_that_cannot_work_is_refused_by_name(option, value):
     with pytest.raises((TypeError, ValueError), match=option):
         RetryMiddleware(Flaky(0), **{option: value})
+
+
+async def test_what_a_fallback_answers_is_not_recovered():
+    """The retry has failed; somebody further out has answered."""
+    tracker = ErrorTracker(recorder=Recorder(flush_seconds=None))
+    stack = MiddlewareStack(error_tracker=tracker)
+    stack.add_middleware(StructuredLoggingMiddleware, stream=LogLines())
+    stack.add_middleware(FallbackMiddleware, fallbacks={"*": Answer(200, [], b"instead")})
+    stack.add_middleware(RetryMiddleware, attempts=2)
+    kit = stack.create_middleware_stack(Flaky(99))
+    with instant_waits():
+        reply = await request(kit)
+    assert (reply.status, reply.body) == (200, b"instead")
+    told = kit.status()["survival"]["RetryMiddleware"]
+    assert (told["retries"], told["recovered"]) == (1, 0)

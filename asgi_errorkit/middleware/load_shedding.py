@@ -82,6 +82,7 @@ class LoadSheddingMiddleware:
         self.app = app
         self.shed = {"limit": 0, "queue": 0, "queue_timeout": 0, "memory": 0}
         self.hook_errors = 0
+        self.forgotten = 0  # limits of keys beyond the bound
         self._limit = limit
         self._key = key
         self._priority = priority
@@ -120,6 +121,7 @@ class LoadSheddingMiddleware:
         return {
             "shed": dict(self.shed),
             "hook_errors": self.hook_errors,
+            "forgotten": self.forgotten,
             "limits": [limiter.as_dict() for limiter in known],
         }
 
@@ -219,6 +221,7 @@ class LoadSheddingMiddleware:
         if len(self._limiters) >= _MOST_KEYS:
             idle = (n for n, each in self._limiters.items() if not each.in_flight)
             del self._limiters[next(idle, next(iter(self._limiters)))]
+            self.forgotten += 1
         self._limiters[name] = made
         return made
 
