@@ -116,7 +116,7 @@ def assert_complete(scenario: dict[str, Any]) -> None:
     bare = subjects["bare app"]
     assert bare["cpu_added_us"]["min"] == bare["cpu_added_us"]["max"] == 0
     assert [row["cpu_step_us"] is None for row in subjects.values()] == [True] + 8 * [False] + (
-        10 * [True]
+        16 * [True]
     )
     for promise in scenario["reach"].values():
         assert isinstance(promise["kept"], bool)
