@@ -14,18 +14,23 @@ class fail_after:  # noqa: N801  used as a function is, and named as trio and an
     """``async with fail_after(2.0):`` cuts the block off after so many seconds, under asyncio or
     trio, and raises `DeadlineExceededError` (a TimeoutError).
 
-    A cancellation from elsewhere passes through. Raises TypeError or ValueError for what is no time.
+    A cancellation from elsewhere passes through. Raises RuntimeError where one that is in use is
+    entered again, and TypeError or ValueError for what is no time.
     """
 
     __slots__ = ("_scope", "seconds")
 
-    _scope: CancelScope
-
     def __init__(self, seconds: float) -> None:
         check_number("seconds", seconds, least=0, example=2.0)
         self.seconds = seconds
+        self._scope: CancelScope | None = None
 
     async def __aenter__(self) -> Self:
+        if self._scope is not None:  # its first block would be cut off when it is over
+            raise RuntimeError(
+                "this fail_after is in use: it is for one block, so write "
+                f"`async with fail_after({self.seconds:g}):` at each"
+            )
         self._scope = cancel_scope(self.seconds)
         self._scope.__enter__()
         return self
@@ -36,6 +41,9 @@ class fail_after:  # noqa: N801  used as a function is, and named as trio and an
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._scope.__exit__(kind, exc, traceback)
-        if self._scope.expired:
+        scope, self._scope = self._scope, None
+        if scope is None:
+            return
+        scope.__exit__(kind, exc, traceback)
+        if scope.expired:
             raise DeadlineExceededError("call", self.seconds) from exc

@@ -369,3 +369,14 @@ async def test_what_others_cancel_counts_for_nothing_within_a_time_limit():
     with pytest.raises(asyncio.CancelledError):
         await task
     assert breaker.as_dict()["calls"] == 0
+
+
+async def test_one_that_is_in_use_is_not_entered_again():
+    """Its first block would be cut off when it is over, and the second never."""
+    shared = fail_after(LONG)
+    async with shared:
+        with pytest.raises(RuntimeError, match="one block"):
+            async with shared:
+                pass
+    async with shared:  # one after the other it may be
+        await asyncio.sleep(0)
