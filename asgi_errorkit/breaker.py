@@ -41,6 +41,7 @@ _COUNTS = frozenset((_CLOSED, _METRICS_ONLY))
 _REFUSES = frozenset((_OPEN, _FORCED_OPEN))
 
 _MOST_IN_A_ROW = 10_000
+_MOST_OVERDUE = 1000
 _LEAST_RETRY_SECONDS = 1.0  # what to tell those who come while others probe
 
 # Numbers of permits, unique in the process: one of another breaker is nobody's here.
@@ -53,8 +54,9 @@ class CircuitBreaker:
     Use it as ``with``, ``async with`` or decorator, which raise `CircuitOpenError` for what is
     refused; or ask ``allow()`` for a permit (0: refused), and give it back with exactly one of
     ``record_success``, ``record_failure`` and ``record_ignored``. What is left of a permit from
-    before a change of state is ignored; one that is never given back expires. A circuit is judged
-    when a call has failed or was slow.
+    before a change of state is ignored; one that is not given back in time expires, which makes room
+    for another, but what its call tells in the end still counts. A circuit is judged when a call has
+    failed or was slow.
 
     ``policy`` says when it opens and closes. Cancellations, but for those by a time limit of the
     kit, errors that are the client's fault (`PublicError` below 500) and refusals further in count
@@ -114,6 +116,7 @@ class CircuitBreaker:
         self._untold: deque[StateChange] = deque()
         self._run: deque[float] = deque(maxlen=_MOST_IN_A_ROW)  # when the failures in a row were
         self._probes: dict[int, float] = {}  # permits of half-open: when they expire, in that order
+        self._overdue: dict[int, None] = {}  # permits that have expired since it is half-open
         self._successes = 0
         self._trips = 0  # how often it has opened without closing since
         self._retry_at = inf
@@ -292,6 +295,7 @@ class CircuitBreaker:
         self._is_busy = False
         self._left.clear()
         self._probes.clear()
+        self._overdue.clear()
         self._untold.clear()
 
     # Around a call
@@ -397,10 +401,19 @@ class CircuitBreaker:
                 return
             del self._probes[oldest]
             self.expired += 1
+            self._overdue[oldest] = None
+            if len(self._overdue) > _MOST_OVERDUE:
+                del self._overdue[next(iter(self._overdue))]
 
     def _give_back(self, permit: int) -> None:
-        if self._probes.pop(permit, None) is None and self._state is not _DISABLED:
+        if not self._is_probe(permit) and self._state is not _DISABLED:
             self.late += 1
+
+    def _is_probe(self, permit: int) -> bool:
+        """Whether it was a probe's of this time; from now on it is not."""
+        if self._probes.pop(permit, None) is not None:
+            return True
+        return self._overdue.pop(permit, permit) is None
 
     def _record(
         self, permit: int | None, kind: int, seconds: float | None, in_a_row: int | None = None
@@ -471,7 +484,7 @@ class CircuitBreaker:
             permit = next(iter(self._probes), None)
             if permit is not None:
                 del self._probes[permit]
-        elif self._probes.pop(permit, None) is None:
+        elif not self._is_probe(permit):
             self.late += 1
             return
         if kind != OK:
@@ -538,6 +551,7 @@ class CircuitBreaker:
         permit = _next_permit() if state in _LETS_THROUGH else 0
         window = self._new_window()
         self._probes.clear()
+        self._overdue.clear()
         self._successes = 0
         self._state = state
         self._start(window)

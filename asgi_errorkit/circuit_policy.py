@@ -23,7 +23,8 @@ class CircuitPolicy:
     out. It stays open for ``open_seconds``, each further time in a row for twice as long, at most
     ``max_open_seconds`` (None: 15, or ``open_seconds`` if that is more), give or take the share ``jitter``. Then ``max_concurrent_probes`` calls
     at a time are let through; ``successes_to_close`` that fare well close it, one that fails or is
-    slow opens it again. A probe that is not heard of for ``probe_seconds`` makes room. With
+    slow opens it again. A probe that is not heard of for ``probe_seconds`` makes room,
+    and counts all the same when it ends. With
     ``quiet_seconds`` it also closes when so long nothing has failed and nobody probes: for a
     breaker that is told of failures alone. ``initial_state`` METRICS_ONLY is the way to roll out.
 

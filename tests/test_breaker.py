@@ -502,10 +502,53 @@ def test_a_probe_that_is_never_heard_of_makes_room_at_its_time(clock: HandClock)
     clock.move(1 / 64)
     found = breaker.allow()
     assert found and breaker.expired == 1
-    breaker.record_failure(lost)
-    assert (breaker.state, breaker.late) == (HALF_OPEN, 1)
     breaker.record_success(found)
     assert breaker.state is CLOSED
+
+
+def test_probes_that_take_longer_than_they_may_count_when_they_end(clock: HandClock) -> None:
+    """Else what always takes so long, such as a video, would never close its circuit."""
+    breaker = half_open(clock, successes_to_close=3)
+    slow = []
+    for _ in range(3):
+        slow.append(breaker.allow())
+        clock.move(10.0)
+    for permit in slow:
+        breaker.record_success(permit)
+        breaker.record_success(permit)  # once
+    assert (breaker.state, breaker.expired, breaker.late) == (CLOSED, 3, 3)
+
+
+def test_a_probe_that_fails_after_its_time_opens_it(clock: HandClock) -> None:
+    breaker = half_open(clock)
+    slow = breaker.allow()
+    clock.move(60.0)
+    assert breaker.allow()
+    breaker.record_failure(slow)
+    assert breaker.state is OPEN
+
+
+def test_a_probe_from_before_it_opened_again_counts_for_nothing(clock: HandClock) -> None:
+    breaker = half_open(clock)
+    slow = breaker.allow()
+    clock.move(10.0)
+    breaker.record_failure(breaker.allow())
+    clock.move(3600.0)
+    assert breaker.state is HALF_OPEN
+    breaker.record_success(slow)
+    assert (breaker.state, breaker.late) == (HALF_OPEN, 1)
+
+
+def test_of_probes_that_never_end_a_bounded_number_is_remembered(clock: HandClock) -> None:
+    breaker = half_open(clock)
+    first = breaker.allow()
+    for _ in range(1000):
+        clock.move(10.0)
+        assert breaker.allow()
+    clock.move(10.0)
+    assert breaker.allow()
+    breaker.record_failure(first)
+    assert (breaker.state, breaker.late, len(breaker._overdue)) == (HALF_OPEN, 1, 1000)
 
 
 def test_what_is_given_back_late_twice_or_by_strangers_changes_nothing(clock: HandClock) -> None:

@@ -72,6 +72,7 @@ class Reference:
         self.era += 1
         self.since = self.clock()
         self.probing: list[Ticket] = []
+        self.overdue: list[Ticket] = []
         self.fared_well = 0
         self.forget()
 
@@ -107,7 +108,7 @@ class Reference:
     def drop_overdue(self) -> None:
         """The eldest first; one behind it that is due earlier was taken by a clock gone back."""
         while self.probing and self.probing[0].due_at <= self.clock():
-            self.probing.pop(0)
+            self.overdue.append(self.probing.pop(0))
             self.expired += 1
 
     def retry_after(self) -> float:
@@ -136,10 +137,16 @@ class Reference:
     def ignored(self, ticket: Ticket | None) -> None:
         if ticket is None or (ticket.era == self.era and ticket.due_at == inf):
             return
-        if ticket in self.probing:
-            self.probing.remove(ticket)
-        else:
+        if not self.takes_back(ticket):
             self.late += 1
+
+    def takes_back(self, ticket: Ticket) -> bool:
+        """A probe of this era counts once, also when its time was up."""
+        for probes in (self.probing, self.overdue):
+            if ticket in probes:
+                probes.remove(ticket)
+                return True
+        return False
 
     def ended(
         self, ticket: Ticket | None, *, failed: bool, slow: bool, in_a_row: int | None
@@ -157,9 +164,7 @@ class Reference:
     def probed(self, ticket: Ticket | None, *, good: bool) -> None:
         if ticket is None:  # nobody knows whose it is: it stands for the eldest
             del self.probing[:1]
-        elif ticket in self.probing:
-            self.probing.remove(ticket)
-        else:
+        elif not self.takes_back(ticket):
             self.late += 1
             return
         self.fared_well += good
@@ -558,7 +563,7 @@ def step(pair: Pair, dice: random.Random, taken: str, ending: str) -> None:
         pair.ask()
     elif taken == "give":
         which = dice.choice([-1, -1, 0, dice.randrange(40)])
-        keeps, raises = dice.random() < 0.1, dice.random() < 0.3
+        keeps, raises = dice.random() < 0.3, dice.random() < 0.3
         IGNORED.reverse()
         pair.give(which, ending, keeps=keeps, in_a_row=in_a_row, raises=raises)
     elif taken == "unstamped":
@@ -755,6 +760,24 @@ class ExpiresLater(CircuitBreaker):
         return permit
 
 
+class ForgetsOverdue(CircuitBreaker):
+    """What takes longer than a probe may never closes its circuit."""
+
+    def _expire(self, now: float) -> None:
+        super()._expire(now)
+        self._overdue.clear()
+
+
+class TakesOverdueTwice(CircuitBreaker):
+    """What takes longer than a probe may counts each time that it is given back."""
+
+    def _is_probe(self, permit: int) -> bool:
+        kept = dict(self._overdue)
+        found = super()._is_probe(permit)
+        self._overdue.update(kept)
+        return found
+
+
 class ExpiresAfter(CircuitBreaker):
     """A probe makes room not at its time, but after it."""
 
@@ -862,6 +885,8 @@ FAULTS = [
     FreesWhatIsForced,
     ExpiresLater,
     ExpiresAfter,
+    ForgetsOverdue,
+    TakesOverdueTwice,
     OpenAtItsTime,
     TellsUnderLock,
     TellsTwice,
