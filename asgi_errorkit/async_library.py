@@ -5,7 +5,7 @@ Neither is ever imported: whoever runs in one has loaded it.
 
 import sys
 from collections.abc import Callable
-from contextvars import Context
+from contextvars import Context, ContextVar
 from math import inf
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -66,15 +66,16 @@ def cancel_scope(seconds: float, first: Callable[[], float] | None = None) -> Ca
 
 
 def is_cut() -> bool:
-    """Whether the calling task is being cancelled by a scope of ours, and not by others."""
-    if in_trio():
-        task = sys.modules["trio"].lowlevel.current_task()
-        return any(scope.called for scope in _trio_scopes.get(task, ()))
-    asyncio = sys.modules.get("asyncio")
-    try:
-        return asyncio is not None and asyncio.current_task() in _cut_tasks
-    except RuntimeError:  # no loop runs here
-        return False
+    """Whether a scope of ours has asked the caller to end: that which runs here, or what began it.
+
+    A task or thread that was begun within a scope belongs to it for as long as the block lasts.
+    """
+    scope = _innermost.get()
+    while scope is not None:
+        if not scope.ended and scope.called:
+            return True
+        scope = scope.outer
+    return False
 
 
 def wakeup() -> Wakeup:
@@ -82,8 +83,25 @@ def wakeup() -> Wakeup:
     return _TrioWakeup() if in_trio() else _AsyncioWakeup()
 
 
-_cut_tasks: set[Any] = set()  # of asyncio, from the cut to the end of its scope
-_trio_scopes: dict[Any, list["_TrioScope"]] = {}  # those that a task of trio is in
+# The scopes that the running code lies in, each with what it lies in itself. Tasks inherit it, and so
+# keep what has ended since.
+_innermost: "ContextVar[_AsyncioScope | _TrioScope | None]" = ContextVar(
+    "asgi_errorkit.scopes", default=None
+)
+
+
+def _begin(scope: "_AsyncioScope | _TrioScope") -> None:
+    outer = _innermost.get()
+    while outer is not None and outer.ended:
+        outer = outer.outer
+    scope.outer = outer
+    _innermost.set(scope)
+
+
+def _end(scope: "_AsyncioScope | _TrioScope") -> None:
+    scope.ended = True
+    if _innermost.get() is scope:
+        _innermost.set(scope.outer)
 
 
 def _current_task() -> Any:
@@ -112,7 +130,9 @@ class _AsyncioScope:
         "_task",
         "_timer",
         "called",
+        "ended",
         "expired",
+        "outer",
     )
 
     def __init__(self, seconds: float, first: Callable[[], float] | None = None) -> None:
@@ -126,11 +146,14 @@ class _AsyncioScope:
         self._timer: Any = None
         self.called = False
         self.expired = False
+        self.ended = False
+        self.outer: _AsyncioScope | _TrioScope | None = None
         self._has_begun = False
 
     def __enter__(self) -> Self:
         self._before = self._task.cancelling()
         self._has_begun = True
+        _begin(self)
         self._wait(self._seconds)
         return self
 
@@ -175,7 +198,6 @@ class _AsyncioScope:
             self._arm()
             return
         self._has_cut = True
-        _cut_tasks.add(self._task)
         self._task.cancel()
 
     def _leave(self) -> None:
@@ -192,12 +214,12 @@ class _AsyncioScope:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
+        _end(self)
         self._leave()
         task, self._task = self._task, None  # a circle by way of its coroutine's frame
         self._first = None
         if not self._has_cut:
             return False
-        _cut_tasks.discard(task)
         is_ours_alone = task.uncancel() <= self._before
         cancelled = sys.modules["asyncio"].CancelledError
         self.expired = is_ours_alone and kind is not None and issubclass(kind, cancelled)
@@ -263,16 +285,19 @@ def _queue_of(loop: Any, seconds: float) -> _Queue | None:
 
 
 class _TrioScope:
-    __slots__ = ("_scope", "_task", "_trio", "expired")
+    __slots__ = ("_scope", "_trio", "ended", "expired", "outer")
 
     def __init__(self, seconds: float) -> None:
         self._trio = sys.modules["trio"]
         self._scope = self._trio.CancelScope(deadline=self._trio.current_time() + seconds)
         self.expired = False
+        self.ended = False
+        self.outer: _AsyncioScope | _TrioScope | None = None
 
     @property
     def called(self) -> bool:
-        return bool(self._scope.cancel_called)
+        # To ask it elsewhere, such as in a worker's thread, raises.
+        return in_trio() and bool(self._scope.cancel_called)
 
     def spares_caller(self) -> bool:
         return bool(self._trio.current_effective_deadline() > -inf)
@@ -282,8 +307,7 @@ class _TrioScope:
 
     def __enter__(self) -> Self:
         self._scope.__enter__()
-        self._task = self._trio.lowlevel.current_task()
-        _trio_scopes.setdefault(self._task, []).append(self)
+        _begin(self)
         return self
 
     def __exit__(
@@ -292,10 +316,7 @@ class _TrioScope:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        scopes = _trio_scopes[self._task]
-        scopes.remove(self)
-        if not scopes:
-            del _trio_scopes[self._task]
+        _end(self)
         swallowed = self._scope.__exit__(kind, exc, traceback)
         self.expired = bool(self._scope.cancelled_caught)
         return bool(swallowed)

@@ -4,22 +4,26 @@ import inspect
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import wraps
+from types import CoroutineType
 from typing import Any, TypeAlias, TypeVar
 
 __all__ = ["enter", "guarded", "leave"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# The guard, its permit, when it was entered, and what was entered before: a plain tuple, for one is
-# made with every call.
-_Entry: TypeAlias = tuple[Any, int, float, Any]
+# The guard (None once it was left), its permit, when it was entered, and what was entered before. A
+# list, for one is made with every call. Tasks inherit it, and so an end is seen by all who know of it.
+_Entry: TypeAlias = list[Any]
 
 _ENTERED: ContextVar[_Entry | None] = ContextVar("asgi_errorkit.entered", default=None)
 
 
 def enter(guard: object, permit: int, at: float) -> None:
     """Remember the permit of a call that begins, above those it lies within."""
-    _ENTERED.set((guard, permit, at, _ENTERED.get()))
+    before = _ENTERED.get()
+    if before is not None and before[0] is None:
+        before = _lasting(before)
+    _ENTERED.set([guard, permit, at, before])
 
 
 def leave(guard: object) -> tuple[int, float] | None:
@@ -28,24 +32,32 @@ def leave(guard: object) -> tuple[int, float] | None:
     Such as that of another thread, in which a framework runs the second half of a generator.
     """
     entry = _ENTERED.get()
-    if entry is not None and entry[0] is guard:
-        _ENTERED.set(entry[3])
-        return entry[1], entry[2]
-    return _leave_below(guard, entry)
+    if entry is None or entry[0] is not guard:
+        return _leave_below(guard, entry)
+    entry[0] = None
+    _ENTERED.set(entry[3])
+    return entry[1], entry[2]
 
 
 def _leave_below(guard: object, entry: _Entry | None) -> tuple[int, float] | None:
-    above = []
+    above = None
     while entry is not None and entry[0] is not guard:
-        above.append(entry)
-        entry = entry[3]
+        above, entry = entry, entry[3]
     if entry is None:
         return None
-    below = entry[3]
-    for each in reversed(above):
-        below = (*each[:3], below)
-    _ENTERED.set(below)
+    entry[0] = None
+    if above is None:
+        _ENTERED.set(entry[3])
+    else:
+        above[3] = _lasting(entry)
     return entry[1], entry[2]
+
+
+def _lasting(entry: _Entry | None) -> _Entry | None:
+    """This or the next below it that was not left, as what ends in a copy of the context is."""
+    while entry is not None and entry[0] is None:
+        entry = entry[3]
+    return entry
 
 
 def guarded(guard: Any, function: F) -> F:
@@ -70,7 +82,14 @@ def _is_async(function: Callable[..., Any]) -> bool:
 def _sync(guard: Any, function: Callable[..., Any]) -> Callable[..., Any]:
     def around(*args: Any, **kwargs: Any) -> Any:
         with guard:
-            return function(*args, **kwargs)
+            result = function(*args, **kwargs)
+        if type(result) is CoroutineType:
+            result.close()
+            raise TypeError(
+                f"{function!r:.100} gives a coroutine, so its call has not ended when the guard is "
+                "left: guard an async function, which awaits it"
+            )
+        return result
 
     return around
 

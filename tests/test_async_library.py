@@ -20,6 +20,7 @@ from asgi_errorkit.async_library import (
     _queues,
     cancel_scope,
     in_trio,
+    is_cut,
     sleep,
     wakeup,
 )
@@ -797,3 +798,156 @@ def test_waking_in_a_loop_that_has_ended_does_nothing(run: Callable[[Main], None
 
     run(main)
     made[0].wake()
+
+
+async def in_children(call: Main, how: str) -> None:
+    """Run it in a task or tasks that are begun here, and wait for these."""
+    if how == "nursery":
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(call)
+    elif how == "gather":
+        await asyncio.gather(call(), call())
+    elif how == "wait_for":
+        await asyncio.wait_for(call(), 50.0)
+    elif how == "task of a task":
+        await asyncio.gather(asyncio.gather(call()))
+    else:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(call())  # type: ignore[arg-type]  # it is a coroutine
+
+
+CHILDREN = [
+    (in_asyncio, "gather"),
+    (in_asyncio, "wait_for"),
+    (in_asyncio, "task of a task"),
+    (in_asyncio, "task group"),
+    (in_trios, "nursery"),
+]
+
+
+@pytest.mark.parametrize(("run", "how"), CHILDREN, ids=[how for _, how in CHILDREN])
+@pytest.mark.parametrize("has_inner", [False, True], ids=["alone", "with a scope further in"])
+def test_a_child_knows_that_the_scope_it_was_begun_in_cuts_it(
+    run: Callable[[Main], None], how: str, has_inner: bool
+) -> None:
+    seen: list[bool] = []
+
+    async def child() -> None:
+        try:
+            with cancel_scope(25.0 if has_inner else inf):
+                await sleep(50.0)
+        finally:
+            seen.append(is_cut())
+
+    async def main() -> None:
+        with cancel_scope(1.0) as scope:
+            assert not is_cut()
+            await in_children(child, how)
+        assert scope.expired
+        assert not is_cut()
+
+    run(main)
+    assert seen and all(seen)
+
+
+def test_a_child_that_others_cancel_is_not_cut() -> None:
+    seen: list[bool] = []
+
+    async def child() -> None:
+        try:
+            await sleep(50.0)
+        finally:
+            seen.append(is_cut())
+
+    async def main() -> None:
+        with cancel_scope(4.0):
+            within = asyncio.ensure_future(child())
+            await sleep(1.0)
+            within.cancel()
+            await asyncio.wait([within])
+
+    in_asyncio(main)
+    assert seen == [False]
+
+
+def test_a_child_that_outlives_its_scope_is_not_cut_when_others_cancel_it() -> None:
+    seen: list[bool] = []
+
+    async def child() -> None:
+        try:
+            await sleep(50.0)
+        finally:
+            seen.append(is_cut())
+
+    async def main() -> None:
+        with cancel_scope(1.0) as scope:
+            outliving = asyncio.ensure_future(child())
+            await sleep(4.0)
+        assert scope.expired
+        outliving.cancel()
+        await asyncio.wait([outliving])
+
+    in_asyncio(main)
+    assert seen == [False]
+
+
+@BOTH
+def test_what_ends_itself_since_the_scope_has_called_is_cut(run: Callable[[Main], None]) -> None:
+    """Some applications end their own tasks when they are told that the client has gone."""
+    seen: list[bool] = []
+
+    async def main() -> None:
+        def told() -> float:
+            gone.set()
+            return 2.0
+
+        gone = trio.Event() if in_trio() else asyncio.Event()
+        with cancel_scope(1.0, told):
+            try:
+                await gone.wait()
+            finally:
+                seen.append(is_cut())
+
+    run(main)
+    assert seen == [True]
+
+
+@BOTH
+def test_in_a_thread_that_is_begun_within_a_scope_it_can_be_asked(
+    run: Callable[[Main], None],
+) -> None:
+    seen: list[bool] = []
+
+    async def main() -> None:
+        with cancel_scope(4.0):
+            in_thread = trio.to_thread.run_sync if in_trio() else asyncio.to_thread
+            seen.append(await in_thread(is_cut))
+
+    run(main)
+    assert seen == [False]
+
+
+@BOTH
+def test_a_task_that_enters_scopes_of_its_own_keeps_none_that_has_ended(
+    run: Callable[[Main], None],
+) -> None:
+    """Such as a consumer that lives as long as the process, begun within a request."""
+
+    async def child() -> None:
+        await sleep(4.0)
+        for _ in range(3):
+            with cancel_scope(1.0) as inner:
+                assert inner.outer is None  # type: ignore[attr-defined]
+
+    async def main() -> None:
+        if in_trio():
+            async with trio.open_nursery() as nursery:
+                # Its context is that of the caller, though its nursery is outside of the scope.
+                with cancel_scope(1.0):
+                    nursery.start_soon(child)
+        else:
+            with cancel_scope(1.0):
+                task = asyncio.ensure_future(child())
+            await task
+
+    run(main)

@@ -287,3 +287,63 @@ def test_a_guarded_function_may_call_itself() -> None:
     around = guarded(guard, down)
     assert around(3) == 0
     assert guard.log == ["enter"] * 4 + ["exit"] * 4
+
+
+# What ends elsewhere
+
+
+def length() -> int:
+    entry, number = _ENTERED.get(), 0
+    while entry is not None:
+        entry, number = entry[3], number + 1
+    return number
+
+
+@pytest.mark.parametrize("lies_below", [False, True], ids=["alone", "below one that lasts"])
+def test_what_is_left_in_a_copy_of_the_context_takes_no_room_here(lies_below: bool) -> None:
+    """As an async generator that is given up is closed by a task of the event loop."""
+    guard, lasting = Guard(), Guard()
+
+    def main() -> None:
+        for number in range(100):
+            enter(guard, number, 0.5)
+            if lies_below:
+                enter(lasting, number, 0.25)
+            assert contextvars.copy_context().run(leave, guard) == (number, 0.5)
+            if lies_below and number:
+                assert leave(lasting) == (number, 0.25)
+        assert length() <= 3
+        assert leave(guard) is None
+
+    contextvars.copy_context().run(main)
+
+
+async def test_generators_that_are_given_up_take_no_room() -> None:
+    guard = Guard()
+
+    async def numbers() -> AsyncIterator[int]:
+        with guard:
+            enter(guard, 1, 0.5)
+            try:
+                yield 1
+            finally:
+                leave(guard)
+
+    for _ in range(100):
+        async for _number in numbers():
+            break
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert length() <= 2
+
+
+def test_a_sync_function_that_gives_a_coroutine_is_refused_when_called() -> None:
+    """Its call has not ended: all would be counted as gone well."""
+    guard = Guard()
+
+    async def hidden() -> None:
+        raise AssertionError("not to be run")
+
+    decorated = guarded(guard, lambda: hidden())
+    with pytest.raises(TypeError, match="guard an async function"):
+        decorated()
