@@ -4,6 +4,7 @@ import asyncio
 import gc
 import importlib
 import sys
+from collections import UserList, deque
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -263,6 +264,29 @@ async def test_the_first_that_has_an_answer_answers() -> None:
     assert middleware.hook_errors == 0
 
 
+@pytest.mark.parametrize("listed", [list, tuple, deque, UserList], ids=shown)
+async def test_any_sequence_is_a_list_of_fallbacks(listed: Any) -> None:
+    """Also one that a type checker lets pass as a Sequence; an Answer alone, a tuple, is none."""
+    middleware = alone(broken, {TYPE: listed([nothing, STATIC]), "/": STATIC}, on=["timeout"])
+    assert (await request(middleware)).body == b"static"
+    with pytest.raises(ValueError, match="empty"):
+        alone(broken, {TYPE: listed()})
+
+
+class Routes(tuple[Any, ...]):
+    """An app that is the sequence of its routes."""
+
+    __slots__ = ()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self[0](scope, receive, send)
+
+
+async def test_an_app_that_is_a_sequence_is_one_fallback() -> None:
+    reply = await request(alone(broken, {TYPE: Routes([fallback_app()])}))
+    assert (reply.body, reply.headers["x-fallback"]) == (b"app", "app")
+
+
 @pytest.mark.parametrize(
     "fallback",
     [
@@ -343,6 +367,102 @@ async def test_a_policy_may_ask_for_a_fallback(raised: Exception, answered: bool
     assert (reply.raised is None) is answered
 
 
+# The request as it came
+
+
+def rewriting(app: Any, **rewritten: Any) -> Any:
+    """As a router within does, which writes into the very scope that it was given."""
+
+    async def rewrites(scope: Any, receive: Any, send: Any) -> Any:
+        scope.update(rewritten)
+        return await app(scope, receive, send)
+
+    return rewrites
+
+
+@pytest.mark.parametrize(
+    "rewritten",
+    [{"path": "/other"}, {"path": "/root/other", "root_path": "/root"}, {"method": "POST"}],
+    ids=shown,
+)
+async def test_a_paths_fallback_is_that_of_the_request_as_it_came(rewritten: Any) -> None:
+    """Whatever the app has written into the scope before it failed."""
+    fallbacks = {"GET /here": answer("here"), "/other": answer("other"), "*": answer("all")}
+    reply = await request(alone(rewriting(broken, **rewritten), fallbacks), path="/here")
+    assert reply.body == b"here"
+
+
+async def test_a_mount_makes_no_path_fit_that_was_not_asked_for() -> None:
+    def fails(_: Any) -> Any:
+        raise BrokenError
+
+    app = Starlette(routes=[Mount("/v1", routes=[Route("/items/{item}", fails)])])
+    fallbacks = {"/items/{item}": answer("of another"), "/v1/*": answer("its own")}
+    assert (await request(alone(app, fallbacks), path="/v1/items/7")).body == b"its own"
+    del fallbacks["/v1/*"]
+    reply = await request(alone(app, fallbacks), path="/v1/items/7")
+    assert isinstance(reply.raised, BrokenError)
+
+
+async def test_to_head_there_is_no_body_also_if_the_app_makes_a_get_of_it() -> None:
+    reply = await request(alone(rewriting(broken, method="GET"), {TYPE: STATIC}), "HEAD")
+    assert (reply.status, reply.body) == (200, b"")
+
+
+@pytest.mark.parametrize(
+    "rewritten",
+    [
+        {"path": "/b"},
+        {"raw_path": b"/b"},
+        {"query_string": b"y=2"},
+        {"scheme": "wss"},
+        {"method": "POST"},
+        {"headers": [(b"host", b"other"), (b"cookie", b"a=b")]},
+    ],
+    ids=shown,
+)
+async def test_a_copy_is_found_and_forgotten_by_the_request_as_it_came(rewritten: Any) -> None:
+    store, copies = Store(), StaleCopies()
+    middleware = alone(rewriting(store, **rewritten), {TYPE: copies})
+    await request(middleware, path="/a", query=b"x=1")
+    store.broken = True
+    assert (await request(middleware, path="/a", query=b"x=1")).body == b"one"
+    store.broken = False
+    await request(middleware, "PUT", "/a", query=b"x=1")
+    assert copies.as_dict()["entries"] == 0
+
+
+async def test_who_is_known_stays_so_when_the_app_takes_the_headers_away() -> None:
+    """A copy that is not public is not for them, also where the very list was emptied."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["headers"][:] = [pair for pair in scope["headers"] if pair[0] != b"cookie"]
+        await store(scope, receive, send)
+
+    store = Store()
+    middleware = alone(app, {TYPE: StaleCopies()})
+    await request(middleware)
+    store.broken = True
+    reply = await request(middleware, headers=[(b"cookie", b"a=b")])
+    assert isinstance(reply.raised, BrokenError)
+    assert (await request(middleware)).body == b"one"
+
+
+async def test_headers_that_are_no_list_are_handed_on_as_they_are() -> None:
+    seen: list[Any] = []
+
+    async def other(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["headers"])
+
+    async def nobody(*_: Any) -> None:
+        pass
+
+    headers = ((b"host", b"test"),)
+    with pytest.raises(BrokenError):
+        await alone(broken, {TYPE: other})({**http_scope(), "headers": headers}, nobody, nobody)
+    assert seen == [headers]
+
+
 # Another app
 
 
@@ -393,6 +513,20 @@ async def test_another_app_does_not_see_what_the_first_has_written_into_the_scop
     [scope] = seen
     assert (scope["path"], scope["root_path"]) == ("/here", "") and "left" not in scope
     assert scope["state"] is state
+
+
+async def test_the_next_app_does_not_see_what_the_one_before_has_written_either() -> None:
+    async def gives_up(scope: Any, receive: Any, send: Any) -> None:
+        scope["path"] = "/other"
+        scope["headers"].clear()
+
+    async def tells(scope: Any, receive: Any, send: Any) -> None:
+        await send(OK)
+        await send({**END, "body": scope["path"].encode() + dict(scope["headers"])[b"x-a"]})
+
+    middleware = alone(broken, {TYPE: [gives_up, tells]})
+    reply = await request(middleware, path="/here", headers=[(b"x-a", b" and there")])
+    assert reply.body == b"/here and there"
 
 
 async def test_another_starlette_app_finds_its_own_route_behind_a_mount() -> None:
@@ -930,7 +1064,9 @@ async def test_a_request_leaves_no_circle_to_the_collector(app: Any, fallback: A
         ({"/a/{x}": STATIC, "/a/{y}": STATIC}, ValueError, "fallbacks"),
         ({TYPE: []}, ValueError, "fallbacks"),
         ({TYPE: None}, TypeError, "fallback"),
-        ({TYPE: b"bytes"}, TypeError, "fallback"),
+        ({TYPE: b"bytes"}, TypeError, "b'bytes'"),
+        ({TYPE: "text"}, TypeError, "'text'"),
+        ({TYPE: [STATIC, [STATIC]]}, TypeError, "fallback"),
         ({TYPE: lambda: None}, TypeError, "fallback"),
         ({TYPE: Starlette}, TypeError, "app"),
         ({TYPE: Answer(99, [], b"")}, ValueError, "status"),

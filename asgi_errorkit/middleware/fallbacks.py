@@ -1,9 +1,10 @@
 """Fallbacks as middleware: something else answers in place of what failed or was refused."""
 
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from inspect import isawaitable
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeGuard
 
 from asgi_errorkit.apps import choices_within, coroutine_marker, single_callable
 from asgi_errorkit.attempt import Failing, attempt
@@ -23,17 +24,27 @@ from asgi_errorkit.stale import StaleCopies
 from asgi_errorkit.tracker import ErrorTracker
 from asgi_errorkit.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["FallbackMiddleware"]
+__all__ = ["Fallback", "FallbackMiddleware"]
 
 Made: TypeAlias = Answer | None
 Fallback: TypeAlias = (
     Answer | StaleCopies | ASGIApp | Callable[[Exchange, Failing], Made | Awaitable[Made]]
 )
+Key: TypeAlias = ErrorType | ErrorAction | str
 
 logger = logging.getLogger("asgi_errorkit")
 
 _HEADER = b"x-fallback"
 _SAFE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "QUERY"))  # RFC 9110, 9.2.1
+
+
+class Fallbacks(Protocol):
+    """A mapping of what fails to what answers, as type checkers know it.
+
+    `Mapping[Key, ...]` itself, whose keys are invariant, would not take a ``dict[ErrorType, ...]``.
+    """
+
+    def items(self) -> AbstractSet[tuple[Key, Fallback | Sequence[Fallback]]]: ...
 
 
 class FallbackMiddleware:
@@ -45,7 +56,8 @@ class FallbackMiddleware:
     an `Answer`; a `StaleCopies`, which keeps the last good responses and gives them out again; a
     callable of (exchange, failing) that returns an `Answer` or None, also async; or another ASGI
     app, a callable of (scope, receive, send). A list of them is tried in its order; where none has
-    an answer, the failure goes its way. It stands outside of timeouts: give one that may take long
+    an answer, the failure goes its way. What the app writes into its scope changes nothing: all
+    is judged by the request as it came. It stands outside of timeouts: give one that may take long
     a time of its own. A path's fallback answers for every refusal and every failure of 500 and
     more, or only for the types and outcomes that ``on`` names. What answered is told in the header
     X-Fallback and in the log; below 400 the outcome is "fallback", and the error is counted all the
@@ -56,7 +68,7 @@ class FallbackMiddleware:
         self,
         app: ASGIApp,
         *,
-        fallbacks: Mapping[ErrorType | ErrorAction | str, Fallback | list[Fallback]],
+        fallbacks: Fallbacks,
         on: Collection[ErrorType | str] | None = None,
         error_tracker: ErrorTracker | None = None,
         request_ids: RequestIds | None = None,
@@ -102,34 +114,35 @@ class FallbackMiddleware:
         if scope.get("type") != "http":
             return await self._inner(scope, receive, send)
         exchange = Exchange(state_in(scope))
-        handed_on = _HandedOn(scope, receive) if self._has_apps else None
+        asked = _copied(scope)
+        handed_on = _HandedOn(receive) if self._has_apps else None
 
         async def take_over(failing: Failing) -> bool:
-            return await self._answers(exchange, failing, scope, handed_on, send)
+            return await self._answers(exchange, failing, asked, handed_on, send)
 
         result, failed = await attempt(
             self._inner,
             exchange,
             scope,
             receive if handed_on is None else handed_on.receive,
-            self._recorded(scope, send) if self._copies else send,
+            self._recorded(asked, send) if self._copies else send,
             take_over,
         )
         if failed is not None and failed.exc is not None and failed.status is not None:
             _note_raised_on(exchange, failed.exc)
         return result
 
-    def _recorded(self, scope: Scope, send: Send) -> Send:
+    def _recorded(self, asked: Scope, send: Send) -> Send:
         """Have the copies see what passes."""
-        is_safe = scope.get("method") in _SAFE
-        recordings = [r for c in self._copies_for(scope) if (r := c.recording(scope)) is not None]
+        is_safe = asked.get("method") in _SAFE
+        recordings = [r for c in self._copies_for(asked) if (r := c.recording(asked)) is not None]
         if is_safe and not recordings:
             return send
 
         def recorded_send(message: Message) -> Awaitable[None]:
             try:
                 if not is_safe:
-                    self._forget(scope, message)
+                    self._forget(asked, message)
                 for recording in recordings:
                     recording.see(message)
             except Exception:  # noqa: BLE001  an observer that breaks must not break the request
@@ -139,32 +152,32 @@ class FallbackMiddleware:
         mark = coroutine_marker()
         return mark(recorded_send) if mark is not None else recorded_send
 
-    def _copies_for(self, scope: Scope) -> list[StaleCopies]:
+    def _copies_for(self, asked: Scope) -> list[StaleCopies]:
         """Those that may have to answer such a request: to keep a copy costs some 30 us."""
         of_types = self._copies_by_type
-        of_path = _copies([self._by_path.get(scope) or ()])
+        of_path = _copies([self._by_path.get(asked) or ()])
         return of_types + [copies for copies in of_path if copies not in of_types]
 
-    def _forget(self, scope: Scope, message: Message) -> None:
+    def _forget(self, asked: Scope, message: Message) -> None:
         """What an unsafe method has changed is not given out any more (RFC 9111, 4.4)."""
         if message.get("type") == "http.response.start" and message["status"] < 400:
             for copies in self._copies:
-                copies.forget(scope)
+                copies.forget(asked)
 
     async def _answers(
         self,
         exchange: Exchange,
         failing: Failing,
-        scope: Scope,
+        asked: Scope,
         handed_on: "_HandedOn | None",
         send: Send,
     ) -> bool:
         """Whether a fallback has answered; the first that has an answer does."""
-        for kind, fallback in self._chain(failing, scope):
+        for kind, fallback in self._chain(failing, asked):
             marked = _Marked(send, kind)
             try:
                 if not await self._one_answers(
-                    kind, fallback, exchange, failing, scope, handed_on, marked
+                    kind, fallback, exchange, failing, asked, handed_on, marked
                 ):
                     continue
             except Exception as exc:  # a fallback that breaks gives way to the next
@@ -195,18 +208,18 @@ class FallbackMiddleware:
         fallback: Any,
         exchange: Exchange,
         failing: Failing,
-        scope: Scope,
+        asked: Scope,
         handed_on: "_HandedOn | None",
         marked: "_Marked",
     ) -> bool:
         if kind == "app" and handed_on is not None:
             _note(exchange, failing)
-            await fallback(handed_on.scope, handed_on.rest, marked.send)
+            await fallback(_copied(asked), handed_on.rest, marked.send)
             return marked.started
         if kind == "static":
             made = fallback
         elif kind == "stale":
-            copy = fallback.find(scope)
+            copy = fallback.find(asked)
             made = None if copy is None else copy.answer(fallback.clock())
         else:
             made = fallback(exchange, failing)
@@ -215,12 +228,12 @@ class FallbackMiddleware:
             return False
         _check_answer(made)
         _note(exchange, failing)
-        await send_answer(made, scope, marked.send)
+        await send_answer(made, asked, marked.send)
         return True
 
-    def _chain(self, failing: Failing, scope: Scope) -> "_Chain":
+    def _chain(self, failing: Failing, asked: Scope) -> "_Chain":
         info, outcome = failing.verdict.info, failing.refused_as
-        by_path = self._by_path.get(scope)
+        by_path = self._by_path.get(asked)
         if by_path is not None and self._is_named(failing):
             return by_path
         if outcome is not None and outcome in self._by_outcome:
@@ -240,16 +253,24 @@ class FallbackMiddleware:
 _Chain: TypeAlias = tuple[tuple[str, Any], ...]
 
 
-class _HandedOn:
-    """The request as another app gets it: without what the first has written into its scope.
+def _copied(scope: Scope) -> Scope:
+    """The request as it came: routers and mounts within write into the very scope they are given.
 
-    What the first has read of the body is gone; then the other finds the body at its end.
+    What the server shares with the app, the state and the extensions, stays shared.
     """
+    copy = dict(scope)
+    headers = copy.get("headers")
+    if headers.__class__ is list:
+        copy["headers"] = headers[:]  # they say who asks: what is private is not for all
+    return copy
 
-    __slots__ = ("_is_at_end", "_is_read", "_receive", "scope")
 
-    def __init__(self, scope: Scope, receive: Receive) -> None:
-        self.scope = dict(scope)
+class _HandedOn:
+    """The body as another app gets it: when the first has read of it, it is at its end."""
+
+    __slots__ = ("_is_at_end", "_is_read", "_receive")
+
+    def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._is_read = False
         self._is_at_end = False
@@ -324,10 +345,16 @@ def _items(fallbacks: object) -> list[tuple[Any, Any]]:
 
 
 def _chain(key: object, given: object) -> _Chain:
-    listed = given if isinstance(given, list) else [given]
+    listed = given if _is_listed(given) else [given]
     if not listed:
         raise ValueError(f"the list of fallbacks for {key!r} is empty: leave it out")
     return tuple(_kind(key, each) for each in listed)
+
+
+def _is_listed(given: object) -> TypeGuard[Sequence[object]]:
+    # An Answer is a tuple too, and an app may be a sequence of its routes.
+    is_one = isinstance(given, (Answer, str, bytes)) or callable(given)
+    return isinstance(given, Sequence) and not is_one
 
 
 def _kind(key: object, fallback: Any) -> tuple[str, Any]:
