@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from asgi_errorkit.limiter import ConcurrencyLimiter
     from asgi_errorkit.limits import AdaptiveLimit
     from asgi_errorkit.middleware.circuit_breaking import CircuitBreakingMiddleware
-    from asgi_errorkit.middleware.fallbacks import FallbackMiddleware
+    from asgi_errorkit.middleware.fallbacks import Fallback, FallbackMiddleware
     from asgi_errorkit.middleware.load_shedding import LoadSheddingMiddleware
     from asgi_errorkit.middleware.retrying import RetryMiddleware
     from asgi_errorkit.middleware.timeouts import TimeLimits, TimeoutMiddleware
@@ -64,6 +64,7 @@ _LATER = {
     "CircuitBreakingMiddleware": "middleware.circuit_breaking",
     "ConcurrencyLimiter": "limiter",
     "Failing": "attempt",
+    "Fallback": "middleware.fallbacks",
     "FallbackMiddleware": "middleware.fallbacks",
     "LoadSheddingMiddleware": "middleware.load_shedding",
     "Recovery": "recovery",
@@ -116,6 +117,7 @@ __all__ = [
     "ErrorType",
     "Exchange",
     "Failing",
+    "Fallback",
     "FallbackMiddleware",
     "FromHeader",
     "FromPath",

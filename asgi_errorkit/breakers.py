@@ -27,8 +27,8 @@ _LEVELS = {
 class Breakers:
     """The breakers of one tracker, found by name; each is made when it is first asked for.
 
-    Beyond ``maximum`` the oldest closed one is forgotten, and if none is, the oldest: counted in
-    ``forgotten``. Every `StateChange` is logged by "asgi_errorkit.breaker", and told to whoever
+    Beyond ``maximum`` the oldest closed one is forgotten, and if none is, the oldest, counted in
+    ``forgotten``: of those that requests have made first, then of those that code names. Every `StateChange` is logged by "asgi_errorkit.breaker", and told to whoever
     listens.
     """
 
@@ -46,6 +46,7 @@ class Breakers:
         self._wall_clock = wall_clock
         self._breakers: dict[str, CircuitBreaker] = {}
         self._kept: set[str] = set()
+        self._named: set[str] = set()
         self._listeners: list[Callable[[StateChange], object]] = [_log]
         self._lock = RLock()
         # Found by a dictionary's own method: a circuit that never failed costs a look-up.
@@ -59,15 +60,18 @@ class Breakers:
         *,
         error_type: ErrorType | None = None,
         is_kept: bool = False,
+        is_named: bool = True,
     ) -> CircuitBreaker:
         """The breaker of this name; ``policy`` and ``error_type`` are those of one that is new.
 
-        One that ``is_kept`` is never forgotten.
-
-        Without a type, what stands before a colon in the name may say it: "model:sdxl".
+        One that ``is_kept`` is never forgotten; one that is not ``is_named``, but made by a request,
+        is so before others. Without a type, what stands before a colon in the name may say it:
+        "model:sdxl".
         """
         found = self._breakers.get(name)
         if found is not None:
+            if is_named:  # a request may have made it
+                self._named.add(name)
             return found
         check_text("name", name, example="model:sdxl")
         with self._lock:
@@ -78,6 +82,8 @@ class Breakers:
                     self._kept.add(name)
                 elif len(self._breakers) - len(self._kept) >= self._maximum:
                     self._forget_one()
+                if is_named:
+                    self._named.add(name)
                 self._breakers[name] = found
         return found
 
@@ -127,9 +133,12 @@ class Breakers:
 
     def _forget_one(self) -> None:
         others = [each for each in self._breakers.values() if each.name not in self._kept]
+        others = [each for each in others if each.name not in self._named] or others
         # Not by `state`, which may tell listeners: no lock is held then.
         closed = (each for each in others if each._state is CircuitState.CLOSED)
-        del self._breakers[next(closed, others[0]).name]
+        gone = next(closed, others[0]).name
+        self._named.discard(gone)
+        del self._breakers[gone]
         self.forgotten += 1
 
 

@@ -27,6 +27,10 @@ class Answers(Protocol):
         """Send an answer in place of what was held; True when the exception need go no further."""
         ...
 
+    def extra_headers(self, scope: Scope) -> list[tuple[bytes, bytes]]:
+        """What the application wants in each answer that is not its own, such as those of CORS."""
+        ...
+
 
 _numbers = count()
 

@@ -280,7 +280,10 @@ class Exchange:
         return float((self.now() if ended_at is None else ended_at) - self.started_at)
 
     def remaining(self) -> float | None:
-        """Seconds until the time given to this request is up, 0 at the least; None if none was."""
+        """Seconds until the time given to this request is up, 0 at the least; None if none was.
+
+        Until the response has started, the time given to its start counts too.
+        """
         deadline = self.deadline
         left = inf if deadline is None else deadline.remaining()
         return None if left == inf else max(0.0, left)

@@ -141,13 +141,12 @@ def keep(
     despite_status: bool = False,
 ) -> bool:
     """Keep an error's snapshot and the verdict on it; False when that is known already."""
-    seen = exchange.seen if exchange.seen is not None and exchange.seen.exc is exc else None
-    caught = exchange.caught
+    seen, caught = _seen_of(exchange, exc), exchange.caught
     remember(exc)
     handled = handled or (seen is not None and seen.answered and _is_answered(exchange))
     if caught is not None and (handled or (seen is not None and not caught.handled)):
         return False  # by a frame further in, or a worse one before
-    counted_by = seen.counted_by if seen else ()
+    counted_by = seen.counted_by if seen is not None else ()
     true = _unwrapped(exc)
     answered = seen is not None and seen.answered
     exchange.caught = caught = Caught(
@@ -163,6 +162,12 @@ def keep(
     exchange.seen = Seen(exc, counted_by, untold=not handled, answered=answered)
     remember(true)
     return True
+
+
+def _seen_of(exchange: Exchange | None, exc: BaseException) -> Seen | None:
+    """Whom an exception was told to, if it is the one that was met last."""
+    seen = exchange.seen if exchange is not None else None
+    return seen if seen is not None and seen.exc is exc else None
 
 
 def _learn(exchange: Exchange, true: BaseException, caught: Caught, choices: Choices) -> None:
@@ -270,8 +275,8 @@ def answering(exc: BaseException, scope: Any, *, by: str) -> None:
     exchange = _asking(scope, by)
     if exchange is None or exchange.scope is None or exchange.started:
         return
-    seen = exchange.seen
-    counted_by = seen.counted_by if seen is not None and seen.exc is exc else ()
+    seen = _seen_of(exchange, exc)
+    counted_by = seen.counted_by if seen is not None else ()
     exchange.seen = Seen(exc, counted_by, answered=True)
 
 
@@ -288,9 +293,14 @@ def _asking(scope: Any, by: str) -> Exchange | None:
 
 
 def tell_apart(exchange: Exchange | None, exc: Exception, choices: Choices) -> None:
-    """Publish a record of its own for an error beside a request, after it, or outside of any."""
+    """Publish a record of its own for an error beside a request, after it, or outside of any.
+
+    A tracker that the application has told of it does not count it again.
+    """
     remember(exc)
-    caught = Caught(snapshot(exc), choices.classifier(exc), late=True)
+    seen = _seen_of(exchange, exc)
+    counted_by = seen.counted_by if seen is not None else ()
+    caught = Caught(snapshot(exc), choices.classifier(exc), late=True, counted_by=counted_by)
     if choices.learn is not None:
         choices.learn(caught)
     choices.recorder.publish(told_of(exchange, caught, choices.recorder.clock))

@@ -103,8 +103,19 @@ def _has_failed(task: Any) -> bool:
 
 
 async def _in_trio(race: _Race) -> Any:
+    tell, hear = sys.modules["trio"].open_memory_channel(inf)
+    with hear:  # what nobody has heard goes: an error there is held by its own traceback
+        result, error = await _first_in_trio(race, tell, hear)
+    if error is None:
+        return result
+    try:
+        raise error
+    finally:
+        del error  # which leads here
+
+
+async def _first_in_trio(race: _Race, tell: Any, hear: Any) -> tuple[Any, Exception | None]:
     trio = sys.modules["trio"]
-    tell, hear = trio.open_memory_channel(inf)
 
     async def run() -> None:
         try:
@@ -112,7 +123,7 @@ async def _in_trio(race: _Race) -> Any:
         except Exception as error:  # noqa: BLE001  raised by whoever waits, if none succeeds
             tell.send_nowait((None, error))
 
-    running, error, result = 0, None, None
+    running, result, error = 0, None, None
     async with trio.open_nursery() as nursery:
         while True:
             if race.may_begin():
@@ -126,6 +137,4 @@ async def _in_trio(race: _Race) -> Any:
                 if error is None:
                     break
         nursery.cancel_scope.cancel()
-    if error is not None:
-        raise error
-    return result
+    return result, error

@@ -22,7 +22,8 @@ T = TypeVar("T")
 P = ParamSpec("P")
 F = TypeVar("F", bound=Callable[..., Any])
 
-Condition: TypeAlias = type[Exception] | ErrorType | ErrorAction | Callable[[BaseException], object]
+# A callable that takes any BaseException takes an Exception, and no other is ever asked about.
+Condition: TypeAlias = type[Exception] | ErrorType | ErrorAction | Callable[[Exception], object]
 
 _REFUSALS = frozenset({"circuit_open", "shed"})  # trying again is what they are there to prevent
 
@@ -122,7 +123,7 @@ class Retry:
         is_named = self._by_policy and info.action is ErrorAction.RETRY
         return self._plan.within(info) if is_named else None
 
-    def _holds(self, predicate: Callable[[BaseException], object], exc: BaseException) -> bool:
+    def _holds(self, predicate: Callable[[Exception], object], exc: Any) -> bool:
         try:
             return bool(predicate(exc))
         except Exception:  # noqa: BLE001  the error it was asked about must be raised

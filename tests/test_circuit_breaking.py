@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import logging
 
+import orjson
 import pytest
 import trio
 import trio.testing
@@ -1503,3 +1504,173 @@ async def test_an_async_key_is_refused():
     assert inspect.iscoroutinefunction(key)
     with pytest.raises(TypeError, match="key"):
         CircuitBreakingMiddleware(App(), key=key)
+
+
+# What lasts longer than a probe may
+
+
+async def lasting_stream(gate, receive, send):
+    await send(START)
+    await send(PIECE)
+    while await gate():
+        await send(PIECE)
+    await send(END)
+
+
+async def lasting_session(gate, receive, send):
+    await receive()
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.send", "text": "tick"})
+    while await gate():
+        await send({"type": "websocket.send", "text": "tick"})
+
+
+LASTING = pytest.mark.parametrize("kind", ["http", "websocket"])
+
+
+class Lasting:
+    """Fails at first; then streams, or talks, for as long as the gate lets it."""
+
+    def __init__(self, world, kind):
+        self.world, self.kind = world, kind
+        self.works, self.ends, self.waits, self.exc = False, False, 0, None
+        self.open, self.tasks = asyncio.Event(), []
+
+    async def __call__(self, scope, receive, send):
+        if not self.works:
+            raise ValueError("boom")
+        run = lasting_stream if scope["type"] == "http" else lasting_session
+        await run(self.gate, receive, send)
+
+    async def gate(self):
+        self.waits += 1
+        await self.open.wait()
+        if self.exc:
+            raise self.exc
+        return not self.ends
+
+    async def begin(self, app):
+        ask = request(app) if self.kind == "http" else session(app)
+        self.tasks.append(asyncio.create_task(ask))
+        before = self.waits
+        for _ in range(20):
+            await asyncio.sleep(0)
+        return self.waits > before
+
+    async def goes_on(self):
+        self.open.set()
+        self.open = asyncio.Event()
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+    async def end(self, exc):
+        self.exc = exc
+        self.open.set()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+
+async def broken(world, kind, **options):
+    inner = Lasting(world, kind)
+    kit = world.stack(inner, **options)
+    for _ in range(2):
+        assert not await inner.begin(kit)
+    name = "GET /" if kind == "http" else "websocket /"
+    assert world.state(name) is CircuitState.OPEN
+    inner.works = True
+    world.clock.move(10.0)
+    return inner, kit, name
+
+
+@LASTING
+async def test_a_probe_that_goes_on_for_longer_than_it_may_fares_well(kind):
+    """Else streams and sessions of hours would keep a circuit from closing for as long."""
+    world = World()
+    policy = CircuitPolicy(
+        failure_rate_threshold=None, consecutive_failures=2, jitter=0.0, successes_to_close=1
+    )
+    inner, kit, name = await broken(world, kind, policy=policy)
+    assert await inner.begin(kit)
+    world.clock.move(59.0)
+    await inner.goes_on()
+    assert world.state(name) is CircuitState.HALF_OPEN
+    world.clock.move(1.0)
+    await inner.goes_on()
+    assert world.state(name) is CircuitState.CLOSED
+    assert await inner.begin(kit)
+    told = world.tracker.circuits.get(name).as_dict()
+    assert (told["calls"], told["failed"], told["late"]) == (0, 0, 0)
+    await inner.end(ValueError("late"))
+    told = world.tracker.circuits.get(name).as_dict()
+    assert (told["state"], told["error_count"]) == ("open", 2)  # they failed after all, both
+
+
+async def test_a_stream_that_went_well_early_counts_once():
+    world = World()
+    inner, kit, name = await broken(world, "http")
+    assert await inner.begin(kit)
+    world.clock.move(60.0)
+    await inner.goes_on()
+    breaker = world.tracker.circuits.get(name)
+    assert (breaker.state, breaker._successes) == (CircuitState.HALF_OPEN, 1)
+    await inner.goes_on()
+    inner.ends = True
+    await inner.goes_on()
+    assert inner.tasks[-1].done()
+    assert (breaker.state, breaker._successes) == (CircuitState.HALF_OPEN, 1)
+
+
+# Names
+
+
+async def test_a_key_named_as_a_type_of_errors_is_a_circuit_of_its_own():
+    """Others' errors of that type do not refuse it, nor do its successes close the type's."""
+    world, inner = World(), App()
+    app = world.stack(inner, key=lambda scope: "unknown")
+    for _ in range(30):
+        world.tracker.record_error(ErrorType.UNKNOWN)
+    assert (await request(app)).status == 200
+    await break_it(app, inner)
+    assert (await request(app)).status == 503
+    assert world.names == ["key:unknown"]
+    assert "key:unknown" in world.tracker.circuit_breakers
+
+
+@pytest.mark.parametrize("key", ["\ud800", "x" * 100_000, "a\nb", ""], ids=shown)
+async def test_whatever_text_is_a_key_can_be_shown_and_logged(key):
+    """And is the same circuit each time."""
+    world, inner = World(), App()
+    app = world.stack(inner, key=lambda scope: key)
+    await break_it(app, inner)
+    assert (await request(app)).status == 503
+    (name,) = world.names
+    assert name.isprintable() and 0 < len(name) <= 200
+    assert len(orjson.dumps(app.status()["breakers"])) < 10_000
+    assert world.said()[-1]["circuit"] == name
+
+
+async def test_keys_that_clients_make_up_push_out_no_breaker_that_code_names():
+    world, inner = World(max_breakers=5), App()
+    kept = world.tracker.breaker("model:sdxl")
+    app = world.stack(inner, key=lambda scope: scope["path"])
+    inner.fails()
+    for number in range(20):
+        await request(app, path=f"/{number}")
+    assert world.tracker.breaker("model:sdxl") is kept
+    assert world.names == ["model:sdxl", "/16", "/17", "/18", "/19"]
+
+
+@pytest.mark.parametrize("options", ["routes", "policy", "key"])
+async def test_what_is_forced_open_from_the_start_refuses_the_first_request(options):
+    """Until it is reset."""
+    world, inner = World(), App()
+    forced = CircuitPolicy(initial_state=CircuitState.FORCED_OPEN)
+    given = {"routes": {"/off/*": forced}} if options == "routes" else {"policy": forced}
+    if options == "key":
+        given["key"] = lambda scope: "tenant"
+    app = world.stack(inner, **given)
+    assert (await request(app, path="/off/x/9")).status == 503
+    assert inner.calls == 0
+    name = "tenant" if options == "key" else "GET /off/x/{...}"
+    assert world.names == [name]
+    world.tracker.breaker(name).reset()
+    assert (await request(app, path="/off/x/9")).status == 200

@@ -344,6 +344,6 @@ def test_a_sync_function_that_gives_a_coroutine_is_refused_when_called() -> None
     async def hidden() -> None:
         raise AssertionError("not to be run")
 
-    decorated = guarded(guard, lambda: hidden())
+    decorated = guarded(guard, lambda *_: hidden())
     with pytest.raises(TypeError, match="guard an async function"):
         decorated()

@@ -21,6 +21,7 @@ from starlette.routing import Mount, Route
 from asgi_errorkit import (
     Answer,
     ErrorAction,
+    ErrorHandlingMiddleware,
     ErrorKit,
     ErrorTracker,
     ErrorType,
@@ -28,6 +29,7 @@ from asgi_errorkit import (
     PublicError,
     Recorder,
     StructuredLoggingMiddleware,
+    cors,
     current,
 )
 from asgi_errorkit.async_library import sleep
@@ -1086,3 +1088,73 @@ def test_what_cannot_work_is_refused_by_name(
 def test_what_on_cannot_mean_is_refused(on: Any) -> None:
     with pytest.raises(ValueError, match="on must be"):
         FallbackMiddleware(broken, fallbacks={"*": STATIC}, on=on)
+
+
+async def test_what_an_app_before_has_read_of_the_body_is_not_given_to_the_next_as_the_whole():
+    """Neither is it waited for: it is at its end."""
+
+    async def broken(scope, receive, send):
+        raise MemoryError
+
+    async def reads(scope, receive, send):
+        await receive()
+        raise ValueError
+
+    async def echo(scope, receive, send):
+        message, body = {"more_body": True}, b""
+        while message.get("more_body"):
+            message = await receive()
+            body += message["body"]
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"<" + body + b">"})
+
+    for chain, body, expected in (
+        ([reads, echo], [b"one", b"two"], b"<>"),
+        ([reads, echo], [b"one"], b"<>"),
+        ([reads, reads, echo], [b"one", b"two"], b"<>"),
+        ([echo], [b"one", b"two"], b"<onetwo>"),
+    ):
+        kit = FallbackMiddleware(broken, fallbacks={"*": chain})
+        assert (await request(kit, "POST", body=body)).body == expected
+
+
+@pytest.mark.parametrize("kind", ["static", "callable", "stale", "app"])
+async def test_answers_have_the_headers_that_are_wanted_in_each(kind):
+    """As CORS needs them; what has some of its own, and the app's own answers, have them once."""
+    origin = "https://a.example"
+    own = [(b"access-control-allow-origin", origin.encode()), (b"vary", b"Accept")]
+    fails = False
+
+    async def app(scope, receive, send):
+        if fails:
+            raise MemoryError
+        await send({"type": "http.response.start", "status": 200, "headers": own})
+        await send({"type": "http.response.body", "body": b"good"})
+
+    async def other(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": own})
+        await send({"type": "http.response.body", "body": b"other"})
+
+    fallback = {
+        "static": Answer(200, [], b""),
+        "callable": lambda exchange, failing: Answer(200, own, b""),
+        "stale": StaleCopies(),
+        "app": other,
+    }[kind]
+    stack = MiddlewareStack()
+    stack.add_middleware(StructuredLoggingMiddleware, stream=LogLines())
+    stack.add_middleware(
+        ErrorHandlingMiddleware, headers=cors(allow_origins=[origin]), log_errors=False
+    )
+    stack.add_middleware(FallbackMiddleware, fallbacks={"*": fallback})
+    kit = stack.create_middleware_stack(app)
+    asked = [(b"origin", origin.encode())]
+    assert (await request(kit, headers=asked)).status == 200
+    fails = True
+    reply = await request(kit, headers=asked)
+    assert reply.headers["x-fallback"] == kind
+    start = next(m for m in reply.messages if m["type"] == "http.response.start")
+    names = [name for name, _ in start["headers"]]
+    assert names.count(b"access-control-allow-origin") == 1
+    assert reply.headers["access-control-allow-origin"] == origin
+    assert b"vary" in names

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -463,6 +464,72 @@ async def test_by_default_the_processs_budget_is_asked() -> None:
     before = process_budget().calls
     assert await hedge(Calls((0, 1)), after_seconds=1) == 1
     assert process_budget().calls == before + 1
+
+
+class BrokenError(Exception):
+    """One that tells whether it lives."""
+
+
+@both
+@pytest.mark.parametrize("most", [1, 2], ids=["alone", "two"])
+def test_no_error_is_held_by_itself(library: str, most: int) -> None:
+    """What is raised goes with whoever caught it, and the collector has nothing to do."""
+    lives: list[weakref.ref[BrokenError]] = []
+
+    async def call() -> None:
+        error = BrokenError()
+        lives.append(weakref.ref(error))
+        try:
+            raise error
+        finally:
+            del error
+
+    async def main() -> None:
+        try:
+            await hedge(call, after_seconds=AFTER, most=most, budget=rich())
+        except BrokenError:
+            pass
+        await sleep(0)
+        assert [each() for each in lives] == [None] * most
+
+    without_collector(library, main)
+
+
+@both
+def test_no_error_of_a_loser_is_held_by_itself(library: str) -> None:
+    """One that fails as it is cancelled, which nobody hears of."""
+    lives: list[weakref.ref[BrokenError]] = []
+
+    async def call() -> str:
+        if not lives:
+            error = BrokenError()
+            lives.append(weakref.ref(error))
+            try:
+                await sleep(FOREVER)
+            finally:
+                try:
+                    raise error
+                finally:
+                    del error
+        return "second"
+
+    async def main() -> None:
+        assert await hedge(call, after_seconds=AFTER, budget=rich()) == "second"
+        await sleep(0)
+        assert [each() for each in lives] == [None]
+
+    without_collector(library, main)
+
+
+def without_collector(library: str, main: Callable[[], Awaitable[Any]]) -> None:
+    async def watched() -> None:
+        gc.disable()
+        try:
+            await main()
+        finally:
+            gc.enable()
+
+    run(library, watched)
 
 
 async def test_an_error_leaves_no_circle_to_the_collector() -> None:

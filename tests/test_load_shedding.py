@@ -8,6 +8,7 @@ from math import nan
 from random import Random
 from typing import Any
 
+import orjson
 import pytest
 import trio
 import trio.testing
@@ -17,7 +18,7 @@ from starlette.background import BackgroundTask
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from asgi_errorkit import ErrorKit, ErrorTracker, MiddlewareStack, Recorder, current
+from asgi_errorkit import ErrorKit, ErrorTracker, MiddlewareStack, Recorder, Retry, current
 from asgi_errorkit.async_library import cancel_scope, sleep, wakeup
 from asgi_errorkit.errors import OverloadedError
 from asgi_errorkit.limiter import ConcurrencyLimiter
@@ -25,9 +26,10 @@ from asgi_errorkit.limits import AdaptiveLimit
 from asgi_errorkit.memory_guard import MemoryGuard
 from asgi_errorkit.middleware.circuit_breaking import CircuitBreakingMiddleware
 from asgi_errorkit.middleware.load_shedding import LoadSheddingMiddleware
+from asgi_errorkit.middleware.retrying import RetryMiddleware
 from asgi_errorkit.middleware.structured_logging import StructuredLoggingMiddleware
 from asgi_errorkit.middleware.timeouts import TimeoutMiddleware
-from asgi_errorkit.testing import HandClock, LogLines, http_scope, request, session
+from asgi_errorkit.testing import HandClock, LogLines, http_scope, instant_waits, request, session
 from tests.naming import shown
 
 OK = {"type": "http.response.start", "status": 200, "headers": []}
@@ -641,16 +643,36 @@ async def test_a_callable_makes_a_limit_for_each_key() -> None:
     assert first is not second and isinstance(first, AdaptiveLimit)
 
 
-@pytest.mark.parametrize("key", [None, 3, ["a"], b"a"], ids=shown)
-async def test_what_is_no_key_is_limited_by_nothing(key: Any) -> None:
-    """Also one that cannot be hashed; None alone says so on purpose."""
+async def test_what_has_no_key_is_limited_by_nothing() -> None:
+    """None says so on purpose."""
+    app = Gated()
+    middleware = shedding(app, limit=1, key=lambda _: None)
+    async with serving(middleware) as server:
+        await server.begin("/1", "/2")
+        app.open("/1", "/2")
+    assert server.statuses == {"/1": 200, "/2": 200}
+    assert middleware.hook_errors == 0
+
+
+@pytest.mark.parametrize("key", [3, ["a"], b"a"], ids=shown)
+async def test_those_whose_key_cannot_be_told_share_one_limit(key: Any) -> None:
+    """Also one that cannot be hashed: a hook that fails must not let in any number."""
     app = Gated()
     middleware = shedding(app, limit=1, key=lambda _: key)
     async with serving(middleware) as server:
         await server.begin("/1", "/2")
         app.open("/1", "/2")
-    assert server.statuses == {"/1": 200, "/2": 200}
-    assert middleware.hook_errors == (0 if key is None else 2)
+    assert server.statuses == {"/1": 200, "/2": 503}
+    assert middleware.hook_errors == 2
+    assert [each["name"] for each in middleware.as_dict()["limits"]] == ["(unknown)"]
+
+
+@pytest.mark.parametrize("key", ["\ud800", "x" * 100_000, "a\nb", ""], ids=shown)
+async def test_whatever_text_is_a_key_can_be_shown(key: str) -> None:
+    middleware = shedding(hello, limit=1, key=lambda _: key)
+    assert (await request(middleware)).status == 200
+    assert len(orjson.dumps(middleware.as_dict())) < 1000
+    assert len(middleware._limiters) == 1
 
 
 async def test_keys_are_bounded_and_idle_ones_go_first() -> None:
@@ -793,6 +815,56 @@ async def test_what_a_breaker_further_in_refuses_teaches_nothing() -> None:
     tracker.circuits.of("it").open()
     assert (await request(middleware)).status == 503
     assert limit.seen == pytest.approx([nan], nan_ok=True)
+
+
+def failing_first(clock: HandClock) -> Any:
+    """An app whose first run fails, and whose second takes a second."""
+    runs: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        runs.append(1)
+        if len(runs) == 1:
+            raise ConnectionError("gone")
+        clock.move(1)
+        await send(OK)
+        await send(END)
+
+    return app
+
+
+@pytest.mark.parametrize("by", ["middleware", "guard"])
+async def test_what_was_retried_teaches_nothing(by: str) -> None:
+    """The waits between its attempts are no time in which the server was slow."""
+    clock, limit = HandClock(), Learning()
+    tracker = quiet(clock)
+    app = failing_first(clock)
+
+    async def guarded(scope: Any, receive: Any, send: Any) -> None:
+        await Retry(on=ConnectionError).call(app, scope, receive, send)
+
+    inner = RetryMiddleware(app, error_tracker=tracker) if by == "middleware" else guarded
+    middleware = LoadSheddingMiddleware(inner, limit=limit, error_tracker=tracker)
+    with instant_waits():
+        assert (await request(middleware)).status == 200
+        assert limit.seen == pytest.approx([nan], nan_ok=True)
+        assert (await request(middleware)).status == 200
+    assert limit.seen == pytest.approx([nan, 1.0], nan_ok=True)
+    assert in_flight(middleware) == [0]
+
+
+async def test_what_is_retried_keeps_its_place_between_its_attempts() -> None:
+    """It will be back soon, and more than the limit would be in flight then."""
+    tracker, seen = quiet(), []
+
+    def look() -> float:
+        seen.extend(in_flight(middleware))
+        return 0.0
+
+    inner = RetryMiddleware(failing_first(HandClock()), error_tracker=tracker, random=look)
+    middleware = LoadSheddingMiddleware(inner, limit=1, error_tracker=tracker)
+    with instant_waits():
+        await request(middleware)
+    assert seen == [1]
 
 
 @both

@@ -25,7 +25,7 @@ from asgi_errorkit import (
     TimeoutMiddleware,
     current,
 )
-from asgi_errorkit.testing import HandClock, LogLines, instant_waits, request
+from asgi_errorkit.testing import HandClock, LogLines, http_scope, instant_waits, request
 
 
 class Flaky:
@@ -108,6 +108,25 @@ async def test_an_idempotency_key_is_heeded_only_if_asked_for():
         app = Flaky(1)
         await World(app, **given).ask("POST", headers=headers)
         assert len(app.runs) == runs
+
+
+@pytest.mark.parametrize("left_out", [True, False], ids=["left out", "none"])
+async def test_a_scope_without_headers_has_no_idempotency_key(left_out):
+    """A server may leave them out (ASGI, HTTP connection scope)."""
+    app, sent = Flaky(0), []
+    scope = http_scope("POST")
+    del scope["headers"]
+    if not left_out:
+        scope["headers"] = None
+
+    async def receive():
+        return {"type": "http.request"}
+
+    async def send(message):
+        sent.append(message["type"])
+
+    await RetryMiddleware(app, idempotency_keys=True)(scope, receive, send)
+    assert sent == ["http.response.start", "http.response.body"]
 
 
 @pytest.mark.parametrize(
@@ -200,6 +219,16 @@ async def test_a_wait_beyond_the_deadline_is_not_begun():
     assert (len(app.runs), world.waited) == (1, [])
 
 
+async def test_a_wait_beyond_the_time_to_the_first_byte_is_not_begun():
+    """While no response has started, that is the time that is left, if it is less than the total."""
+    app = Flaky(99)
+    limits = {"total_seconds": 60, "first_byte_seconds": 8}
+    given = {"base_seconds": 10, "max_seconds": 10, "random": lambda: 0.9}
+    world = World(app, (TimeoutMiddleware, limits), **given)
+    assert (await world.ask()).status == 502
+    assert (len(app.runs), world.waited) == (1, [])
+
+
 async def test_total_seconds_bound_the_waits():
     app = Flaky(99)
     world = World(app, base_seconds=10, max_seconds=10, total_seconds=15, random=lambda: 0.9)
@@ -239,6 +268,49 @@ async def test_it_is_one_request_with_its_attempts():
     (group,) = world.tracker.groups()
     assert group.count == 2
     assert world.retrying.as_dict()["recovered"] == 1
+
+
+async def test_an_error_that_the_app_has_told_of_itself_is_counted_once():
+    """`record_error`, then raised on and retried: one error, one group, one failure of its type."""
+    runs = []
+
+    async def app(scope, receive, send):
+        runs.append(1)
+        if len(runs) == 1:
+            error = ConnectionError("gone")
+            world.tracker.record_error(ErrorType.EXTERNAL_SERVICE, context={"exception": error})
+            raise error
+        await send({"type": "http.response.start", "status": 204})
+        await send({"type": "http.response.body"})
+
+    world = World(app)
+    world.tracker.breaker(ErrorType.EXTERNAL_SERVICE)
+    assert (await world.ask()).status == 204
+    assert world.line["retried_for"] == ["external_service"]
+    assert world.tracker.get_error_stats()["errors_by_type"] == {"external_service": 1}
+    (group,) = world.tracker.groups()
+    assert group.count == 1
+    (breaker,) = [b for b in world.tracker.breakers() if b["name"] == "external_service"]
+    assert breaker["failed"] == 1
+
+
+async def test_of_two_errors_the_one_that_was_not_told_of_is_counted_too():
+    """What was told of before is another error than what is raised."""
+    runs = []
+
+    async def app(scope, receive, send):
+        runs.append(1)
+        if len(runs) == 1:
+            world.tracker.record_error(ErrorType.CACHE, context={"exception": KeyError("miss")})
+            raise ConnectionError("gone")
+        await send({"type": "http.response.start", "status": 204})
+        await send({"type": "http.response.body"})
+
+    world = World(app)
+    await world.ask()
+    world.kit.flush()
+    told = world.tracker.get_error_stats()["errors_by_type"]
+    assert told == {"cache": 1, "external_service": 1}
 
 
 @pytest.mark.parametrize("status", [502, 504])

@@ -34,6 +34,7 @@ START = {"type": "http.response.start", "status": 200, "headers": []}
 PIECE = {"type": "http.response.body", "body": b"piece", "more_body": True}
 END = {"type": "http.response.body", "body": b"end"}
 SHORT, LONG = 0.02, 60.0
+DEADLINE_EXCEEDED = "asgi_errorkit.errors.DeadlineExceededError"
 
 
 class World:
@@ -362,7 +363,7 @@ async def test_an_app_that_swallows_it_amid_its_response_is_broken_off(way):
 @WAYS
 @pytest.mark.parametrize("started", [False, True], ids=["before the start", "after the start"])
 async def test_an_app_that_makes_another_error_of_it_is_cut_all_the_same(way, started):
-    """The outcome is the timeout; what was raised in place of it is told of beside."""
+    """One request, one error, the timeout; what was raised in place of it is told as its cause."""
     world, task = World(), asyncio.current_task()
 
     async def app(scope, receive, send):
@@ -382,10 +383,90 @@ async def test_an_app_that_makes_another_error_of_it_is_cut_all_the_same(way, st
     else:
         assert (reply.status, reply.raised) == (504, None)
     world.recorder.flush()
-    assert "ValueError" in [group.type_name for group in world.tracker.groups()]
+    (group,) = world.tracker.groups()
+    assert (group.type_name, group.count) == (DEADLINE_EXCEEDED, 1)
+    assert [each["type"] for each in group.sample["exception"]["causes"]] == ["ValueError"]
+    assert world.tracker.get_error_stats()["errors_by_type"] == {"timeout": 1}
     if way != "alone":
         line = next(x for x in reversed(world.lines.lines()) if x.get("outcome"))
         assert (line["outcome"], line["timed_out"]) == ("timeout", "total")
+
+
+async def test_what_an_app_makes_of_being_cut_when_its_client_has_left_is_told_of():
+    """Nobody is told of the timeout then: it is the one error."""
+    world = World()
+
+    async def app(scope, receive, send):
+        while (await receive())["type"] != "http.disconnect":
+            continue
+        try:
+            await asyncio.sleep(LONG)
+        except asyncio.CancelledError:
+            raise ValueError("mine") from None
+
+    await request(world.stack(app, total_seconds=SHORT), leaves=True)
+    world.recorder.flush()
+    assert [group.type_name for group in world.tracker.groups()] == ["ValueError"]
+
+
+@pytest.mark.parametrize("started", [False, True], ids=["before the start", "after the start"])
+async def test_what_an_app_has_told_of_itself_is_not_counted_with_the_timeout(started):
+    """`record_error`, then raised on in place of being cut: what was told, and the timeout."""
+    world = World()
+
+    async def app(scope, receive, send):
+        if started:
+            await send(START)
+        try:
+            await asyncio.sleep(LONG)
+        except asyncio.CancelledError:
+            error = ValueError("mine")
+            world.tracker.record_error(ErrorType.MODEL, context={"exception": error})
+            raise error from None
+
+    await request(world.stack(app, total_seconds=SHORT))
+    world.recorder.flush()
+    told = world.tracker.get_error_stats()["errors_by_type"]
+    assert told == {"model": 1, "timeout": 1}
+
+
+@pytest.mark.parametrize("started", [False, True], ids=["before the start", "after the start"])
+@pytest.mark.parametrize("converts", [False, True], ids=["cut", "makes another error of it"])
+async def test_being_cut_leaves_no_circle(started, converts):
+    """Neither what breaks off the response nor what the app makes of that is held by itself."""
+    lives = []
+
+    class MineError(Exception):
+        pass
+
+    async def app(scope, receive, send):
+        if started:
+            await send(START)
+        try:
+            await asyncio.sleep(LONG)
+        except asyncio.CancelledError:
+            if not converts:
+                raise
+            raise MineError from None
+
+    async def cut():
+        try:
+            await kit(http_scope(), one_request, send_nothing)
+        except DeadlineExceededError as error:
+            lives.append(weakref.ref(error))
+            if converts:
+                lives.append(weakref.ref(error.__cause__))
+
+    kit = World().alone(app, total_seconds=0.001)
+    gc.collect()
+    gc.disable()
+    try:
+        await cut()
+        await asyncio.sleep(0)
+        assert [each() for each in lives] == [None] * (1 + converts if started else 0)
+        assert not [each for each in gc.get_objects() if type(each) is MineError]
+    finally:
+        gc.enable()
 
 
 async def test_a_clients_leaving_amid_the_cut_is_no_error():
@@ -657,12 +738,43 @@ async def test_what_remains_can_be_asked():
         await send(START)
         await send(END)
 
-    await request(world.by_hand(app, first_byte_seconds=LONG))
+    await request(world.by_hand(app, idle_seconds=LONG))
     await request(world.by_hand(app, total_seconds=LONG))
     await request(world.by_hand(world.alone(app, total_seconds=2 * LONG), total_seconds=LONG))
     await request(world.by_hand(world.alone(app, total_seconds=LONG), total_seconds=2 * LONG))
     assert seen[0] is None
     assert all(LONG - 1 < each <= LONG for each in seen[1:])
+
+
+async def test_until_the_start_no_more_remains_than_the_time_to_the_first_byte():
+    """Afterwards it is what is left of the total, or nothing that could be told."""
+    seen, clock = [], [1000.0]
+    world = World(clock=lambda: clock[0])
+
+    async def app(scope, receive, send):
+        clock[0] += 1.0
+        seen.append(current().remaining())
+        await send(START)
+        seen.append(current().remaining())
+        await send(END)
+
+    for total in (LONG, 5.0, None):
+        await request(world.by_hand(app, total_seconds=total, first_byte_seconds=10.0))
+    assert seen == [9.0, LONG - 1.0, 4.0, 4.0, 9.0, None]
+
+
+async def test_nothing_remains_of_what_has_been_cut():
+    """Whatever the exchange's own clock says: an app that goes on is not to try again."""
+    seen, world = [], World(clock=lambda: 1000.0)
+
+    async def app(scope, receive, send):
+        try:
+            await asyncio.sleep(LONG)
+        finally:
+            seen.append(current().remaining())
+
+    await request(world.by_hand(app, total_seconds=LONG, first_byte_seconds=SHORT))
+    assert seen == [0.0]
 
 
 async def test_what_remains_is_never_less_than_nothing():

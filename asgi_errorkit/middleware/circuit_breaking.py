@@ -33,6 +33,7 @@ from asgi_errorkit.exchange import (
 from asgi_errorkit.failure import is_disconnect, raised_by
 from asgi_errorkit.frame import frame
 from asgi_errorkit.identity import RequestIds
+from asgi_errorkit.key_names import key_name
 from asgi_errorkit.learned_routes import LearnedRoutes
 from asgi_errorkit.options import check_callable, check_type, strings
 from asgi_errorkit.outcome import Outcome, outcome_of, status_of
@@ -47,6 +48,7 @@ __all__ = ["CircuitBreakingMiddleware"]
 
 _OUTCOMES: Final = ("server_error", "truncated", "incomplete", "timeout")
 _COUNTABLE: Final = frozenset((*_OUTCOMES, "background_failed"))
+_TYPES: Final = frozenset(each.value for each in ErrorType)
 
 
 class CircuitBreakingMiddleware:
@@ -123,26 +125,58 @@ class CircuitBreakingMiddleware:
         policy = found[0] if found else self._policy
         state = state_in(scope)
         name = self._name(scope)
+        if policy is not None and policy.initial_state is CircuitState.FORCED_OPEN:
+            name = self._made(name, policy, scope)
         breaker = self.circuits.get(name) if name is not None else None
-        permit = None
+        permit, is_probe = None, False
         if breaker is not None:
             permit = breaker.allow()
             if not permit:
                 return await self._refuse(breaker, Exchange(state), scope, receive, send)
-            if breaker.state is CircuitState.HALF_OPEN:
-                Exchange(state).annotate(circuit_probe=breaker.name)
+            is_probe = breaker.state is CircuitState.HALF_OPEN
         call = _Call(state, scope, name, policy, breaker, permit)
         try:
+            if is_probe:
+                send = self._probing(call, scope, send)
             if is_request:
                 send = call.watching(send)
-                if self._mark is not None:
-                    self._mark(send)
+            if self._mark is not None and (is_request or is_probe):
+                self._mark(send)
             result = await self._inner(scope, receive, send)
         except BaseException as exc:
             self._judge(call, scope, exc)
             raise
         self._judge(call, scope, None)
         return result
+
+    def _made(self, name: str | None, policy: CircuitPolicy, scope: Scope) -> str | None:
+        """The name of a breaker that is there before anything has failed, as it refuses from the start."""
+        asked = _asked(scope)
+        if name is None and self._key is None and all(isinstance(each, str) for each in asked):
+            name = _label(scope, self._routes.label(*asked))
+        if name is not None:
+            self.circuits.of(name, policy, is_named=False)
+        return name
+
+    def _probing(self, call: "_Call", scope: Scope, send: Send) -> Send:
+        """The send of a probe, which fares well once it has gone on for longer than a probe may.
+
+        Else a stream or a session of hours would keep a circuit from closing for as long.
+        """
+        breaker = call.breaker
+        assert breaker is not None  # noqa: S101  a probe is one of a breaker
+        Exchange(call.state).annotate(circuit_probe=breaker.name)
+        clock = call.state[NOW]
+        enough_at = clock() + breaker.policy.probe_seconds
+
+        def probing_send(message: Message) -> Awaitable[None]:
+            if not call.is_told and clock() >= enough_at and call.goes_well(scope):
+                self._settle(call, scope)
+                self._record_success(call, scope)
+                call.is_told, call.permit = True, None  # should it fail yet, that counts too
+            return send(message)
+
+        return probing_send
 
     async def _refuse(
         self,
@@ -160,20 +194,19 @@ class CircuitBreakingMiddleware:
         if self._key is None:
             return _label(scope, self._routes.guess(*_asked(scope)))
         try:
-            name = self._key(scope)
+            given = self._key(scope)
+            name = None if given is None else key_name(given)
         except Exception:  # noqa: BLE001  a key that breaks must not break the request
             self.key_errors += 1
             return None
-        if name is not None and not isinstance(name, str):
-            self.key_errors += 1
-            return None
-        return name
+        return f"key:{name}" if name in _TYPES else name
 
     def _judge(self, call: "_Call", scope: Scope, exc: BaseException | None) -> None:
         """Tell the breaker how its call has ended."""
         if exc is None and call.went_well(scope):
-            self._settle(call, scope)
-            self._record_success(call, scope)
+            if not call.is_told:
+                self._settle(call, scope)
+                self._record_success(call, scope)
             return
         failed = self._failed(call, scope, exc)
         if failed is not None:
@@ -208,7 +241,7 @@ class CircuitBreakingMiddleware:
     def _record_success(self, call: "_Call", scope: Scope) -> None:
         breaker = call.breaker
         if breaker is None and call.name is not None and call.is_slow(scope):
-            breaker = self.circuits.of(call.name, call.policy)
+            breaker = self.circuits.of(call.name, call.policy, is_named=False)
         if breaker is not None:
             breaker.record_success(call.permit, seconds=call.seconds(scope))
 
@@ -217,7 +250,7 @@ class CircuitBreakingMiddleware:
             return
         info = failed.info
         breaker = call.breaker or self.circuits.of(
-            call.name, call.policy, error_type=info.error_type
+            call.name, call.policy, error_type=info.error_type, is_named=False
         )
         breaker.record_failure(
             call.permit,
@@ -255,6 +288,7 @@ class _Call:
         "asked",
         "breaker",
         "complete",
+        "is_told",
         "name",
         "permit",
         "policy",
@@ -279,6 +313,7 @@ class _Call:
         self.permit = permit
         self.status: int | None = None
         self.complete = False
+        self.is_told = False  # that it went well, before it has ended
         self._began_at: float = state[NOW]()
 
     def watching(self, send: Send) -> Send:
@@ -309,13 +344,24 @@ class _Call:
         return limit is not None and seconds is not None and seconds >= limit
 
     def went_well(self, scope: Scope) -> bool:
-        state = self.state
-        caught: Caught | None = state[CAUGHT]
-        if state[ENDED_AS] is not None or (caught is not None and not caught.handled):
+        if self._has_failed:
             return False
         if scope["type"] == "websocket":  # whoever ends it
-            return bool(state[STATUS] == 101)
-        return self.complete and not state[DISCONNECTED] and (self.status or 500) < 400
+            return bool(self.state[STATUS] == 101)
+        return self.complete and not self.state[DISCONNECTED] and (self.status or 500) < 400
+
+    def goes_well(self, scope: Scope) -> bool:
+        """Whether it has begun to answer, has not ended, and nothing has failed so far."""
+        if self._has_failed or self.complete:
+            return False
+        if scope["type"] == "websocket":
+            return bool(self.state[STATUS] == 101)
+        return (self.status or 500) < 400
+
+    @property
+    def _has_failed(self) -> bool:
+        caught: Caught | None = self.state[CAUGHT]
+        return self.state[ENDED_AS] is not None or (caught is not None and not caught.handled)
 
     def ended(self, scope: Scope, exc: BaseException | None) -> tuple[Outcome, Verdict]:
         """How it ended, by what can be seen from here, and the verdict on it."""

@@ -185,7 +185,7 @@ class _Answers:
         self, exchange: Exchange, exc: Exception, scope: Scope, send: Send, held: list[Message]
     ) -> bool:
         made = await self._respond(exchange, exc) or self._usual(exchange, exc, scope)
-        headers = _joined([*made.headers, *self._extra_headers(scope)], held)
+        headers = _joined([*made.headers, *self.extra_headers(scope)], held)
         await send_answer(made._replace(headers=headers), scope, send)
         return not self._reraise
 
@@ -211,7 +211,7 @@ class _Answers:
         )
         return answer(failure, scope, debug=self._debug, redactor=self._redactor)
 
-    def _extra_headers(self, scope: Scope) -> list[tuple[bytes, bytes]]:
+    def extra_headers(self, scope: Scope) -> list[tuple[bytes, bytes]]:
         if self._headers is None:
             return []
         try:

@@ -214,19 +214,14 @@ class FallbackMiddleware:
     ) -> bool:
         if kind == "app" and handed_on is not None:
             _note(exchange, failing)
-            await fallback(_copied(asked), handed_on.rest, marked.send)
+            await fallback(_copied(asked), handed_on.rest(), marked.send)
             return marked.started
-        if kind == "static":
-            made = fallback
-        elif kind == "stale":
-            copy = fallback.find(asked)
-            made = None if copy is None else copy.answer(fallback.clock())
-        else:
-            made = fallback(exchange, failing)
-            made = await made if isawaitable(made) else made
+        made = await _made(kind, fallback, exchange, failing, asked)
         if made is None:
             return False
         _check_answer(made)
+        if kind != "stale":  # a copy has all that the app has sent
+            made = _joined(made, exchange, asked)
         _note(exchange, failing)
         await send_answer(made, asked, marked.send)
         return True
@@ -253,6 +248,28 @@ class FallbackMiddleware:
 _Chain: TypeAlias = tuple[tuple[str, Any], ...]
 
 
+async def _made(
+    kind: str, fallback: Any, exchange: Exchange, failing: Failing, asked: Scope
+) -> Any:
+    if kind == "static":
+        return fallback
+    if kind == "stale":
+        copy = fallback.find(asked)
+        return None if copy is None else copy.answer(fallback.clock())
+    made = fallback(exchange, failing)
+    return await made if isawaitable(made) else made
+
+
+def _joined(made: Answer, exchange: Exchange, asked: Scope) -> Answer:
+    """The answer with the headers that are wanted in each, but for those that it has of its own."""
+    answers = exchange.choices.answers
+    if answers is None:
+        return made
+    own = {name.lower() for name, _ in made.headers} - {b"vary"}
+    extra = [(n, v) for n, v in answers.extra_headers(asked) if n.lower() not in own]
+    return made._replace(headers=[*made.headers, *extra])
+
+
 def _copied(scope: Scope) -> Scope:
     """The request as it came: routers and mounts within write into the very scope they are given.
 
@@ -266,29 +283,38 @@ def _copied(scope: Scope) -> Scope:
 
 
 class _HandedOn:
-    """The body as another app gets it: when the first has read of it, it is at its end."""
+    """The body as the next app gets it: when one before has read of it, it is at its end."""
 
-    __slots__ = ("_is_at_end", "_is_read", "_receive")
+    __slots__ = ("_is_read", "_receive")
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._is_read = False
-        self._is_at_end = False
 
     async def receive(self) -> Message:
         """What the first app reads by."""
         self._is_read = True
         return await self._receive()
 
-    async def rest(self) -> Message:
-        """What the other reads by."""
-        if self._is_read and not self._is_at_end:
-            self._is_at_end = True
+    def rest(self) -> Receive:
+        """What the next reads by."""
+        return _at_end(self._receive) if self._is_read else self.receive
+
+
+def _at_end(receive: Receive) -> Receive:
+    is_told = False
+
+    async def rest() -> Message:
+        nonlocal is_told
+        if not is_told:
+            is_told = True
             return {"type": "http.request", "body": b"", "more_body": False}
-        message = await self._receive()
-        while self._is_at_end and message.get("type") == "http.request":
-            message = await self._receive()  # what the first has left of it
+        message = await receive()
+        while message.get("type") == "http.request":
+            message = await receive()  # what was left of it
         return message
+
+    return rest
 
 
 class _Marked:

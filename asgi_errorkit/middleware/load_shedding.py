@@ -13,6 +13,7 @@ from asgi_errorkit.errors import OverloadedError
 from asgi_errorkit.exchange import KEY, NOW, Exchange, is_open, state_in
 from asgi_errorkit.frame import frame
 from asgi_errorkit.identity import RequestIds
+from asgi_errorkit.key_names import key_name
 from asgi_errorkit.limiter import ConcurrencyLimiter, Slot
 from asgi_errorkit.limits import AdaptiveLimit
 from asgi_errorkit.memory_guard import MemoryGuard
@@ -36,6 +37,8 @@ _HEALTH: Final = ("/health", "/health/*", "/healthz", "/livez", "/readyz", "/liv
 _MOST_KEYS: Final = 1000
 _LEAST_PRIORITY: Final = -(2**31)  # that a limiter takes
 _ALL: Final = ""
+_UNTOLD: Final = "(unknown)"  # the limit of those whose key breaks
+_RETRIED: Final = ("retry_attempt", "retries")  # annotated by RetryMiddleware, and by Retry
 
 
 class LoadSheddingMiddleware:
@@ -44,9 +47,11 @@ class LoadSheddingMiddleware:
 
     ``limit`` is how many may be in flight: a number, an `AdaptiveLimit` that finds it by the time
     that requests take to their first byte, or a callable that makes one, such as the class itself;
-    None sets none. ``routes`` has other limits for some paths, each for itself, or None for none
-    (see `asgi_errorkit.patterns.PathTable`); ``key(scope)`` names whose limit it is, such as a
-    tenant's (then an adaptive one must be made by a callable); None leaves a request unlimited.
+    None sets none. One that is retried further in keeps its place while it waits, and tells an
+    adaptive limit nothing. ``routes`` has other limits for some paths, each for itself, or None for
+    none (see `asgi_errorkit.patterns.PathTable`); ``key(scope)`` names whose limit it is, such as a
+    tenant's (then an adaptive one must be made by a callable); None leaves a request unlimited,
+    while those that it fails for share one.
     ``max_queue`` requests wait for at most ``queue_seconds``: those of the highest
     ``priority(scope)`` first, and under overload the newest, whose client still waits. Above
     ``max_memory_mb`` of resident memory no further request is let in that ``heavy(scope)`` says
@@ -173,7 +178,7 @@ class LoadSheddingMiddleware:
 
         def watched_send(message: Message) -> Awaitable[None]:
             nonlocal first_byte_at
-            if message.get("type") == "http.response.start" and not _is_failure(message):
+            if message.get("type") == "http.response.start" and _tells_time(exchange, message):
                 first_byte_at = clock()
             return send(message)
 
@@ -208,13 +213,21 @@ class LoadSheddingMiddleware:
         if self._key is None or self._limit is None:
             return self._limiters.get(_ALL)
         try:
-            name = self._key(scope)
+            name = self._name(scope)
             if name is None:
                 return None
             return self._limiters.get(name) or self._limiter_named(name, self._limit)
         except Exception:  # noqa: BLE001  a hook that breaks must not break the request
             self.hook_errors += 1
             return None
+
+    def _name(self, scope: Scope) -> str | None:
+        try:
+            given = self._key(scope) if self._key is not None else None
+            return None if given is None else key_name(given)
+        except Exception:  # noqa: BLE001  a hook that breaks must not let in any number
+            self.hook_errors += 1
+            return _UNTOLD
 
     def _limiter_named(self, name: str, limit: Limit) -> ConcurrencyLimiter:
         made = self._limiter(limit, name)
@@ -253,9 +266,13 @@ def _has_failed(exchange: Exchange) -> bool:
     return exchange.ended_as is not None or (caught is not None and not caught.handled)
 
 
-def _is_failure(start: Message) -> bool:
+def _tells_time(exchange: Exchange, start: Message) -> bool:
+    """Whether it took to this start what such requests take."""
     status = start.get("status")
-    return isinstance(status, int) and status >= 500
+    if isinstance(status, int) and status >= 500:
+        return False
+    # The waits between its attempts are no time in which the server was slow.
+    return not exchange.extra or exchange.extra.keys().isdisjoint(_RETRIED)
 
 
 def _check_limits(

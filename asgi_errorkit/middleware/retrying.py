@@ -253,4 +253,5 @@ class _Runs:
 
 
 def _has_idempotency_key(scope: Scope) -> bool:
-    return any(name.lower() == b"idempotency-key" and value for name, value in scope["headers"])
+    headers = scope.get("headers") or ()  # which a server may leave out
+    return any(name.lower() == b"idempotency-key" and value for name, value in headers)

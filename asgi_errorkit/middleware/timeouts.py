@@ -22,12 +22,14 @@ from asgi_errorkit.exchange import (
     state_in,
 )
 from asgi_errorkit.failure import is_disconnect, tell_apart
+from asgi_errorkit.fingerprint import snapshot
 from asgi_errorkit.frame import frame
 from asgi_errorkit.holding import nothing
 from asgi_errorkit.identity import RequestIds
 from asgi_errorkit.options import check_number, check_type
 from asgi_errorkit.patterns import PathTable
 from asgi_errorkit.refusal import refuse
+from asgi_errorkit.told import remember
 from asgi_errorkit.tracker import ErrorTracker
 from asgi_errorkit.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -69,8 +71,9 @@ class TimeoutMiddleware:
     that may take long, but not stand still. ``routes`` has other `TimeLimits`, or None, for some
     paths (see `asgi_errorkit.patterns.PathTable`). The app stays in its task, and is cancelled
     there by the library that runs it, asyncio or trio; code in a thread runs on to its end.
-    `Exchange.remaining` tells the application how much of the total is left. Websocket sessions
-    are left alone. Raises TypeError or ValueError for an option that cannot work.
+    `Exchange.remaining` tells the application how much of the total is left, and before its
+    response has started how much of the time until that, if it is less. Websocket sessions are left
+    alone. Raises TypeError or ValueError for an option that cannot work.
     """
 
     def __init__(
@@ -141,6 +144,7 @@ class TimeoutMiddleware:
         state, mark = state_in(scope), self._mark
         watch = _Watch(state, times)
         outer, state[DEADLINE] = state[DEADLINE], watch
+        made: Exception | None = None
         try:
             with watch.scope:
                 watched = watch.watching(send)
@@ -153,27 +157,61 @@ class TimeoutMiddleware:
             exchange = Exchange(state)
             if watch.complete or not watch.scope.called or is_disconnect(exchange, exc):
                 raise
-            tell_apart(exchange, exc, exchange.choices)  # it came of being cut, or in spite of it
+            made = exc  # of being cut, or in spite of it
         finally:
             state[DEADLINE] = outer
-        return await self._cut(Exchange(state), watch, scope, receive, send)
+        try:
+            return await self._cut(Exchange(state), watch, made, scope, receive, send)
+        finally:
+            del made  # whose traceback leads here: a circle is work for the collector
 
     async def _cut(
-        self, exchange: Exchange, watch: "_Watch", scope: Scope, receive: Receive, send: Send
+        self,
+        exchange: Exchange,
+        watch: "_Watch",
+        made: Exception | None,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> None:
-        """Say so, where that can still be said; else break off, for the server to see."""
+        """Say so, where that can still be said; else break off, for the server to see.
+
+        What the app has ``made`` of it is no error beside the timeout, but told of as its cause.
+        """
         error = watch.error()
+        error.__cause__ = made
         self.timed_out[error.limit] += 1
         exchange.annotate(timed_out=error.limit)
         if exchange.disconnected:  # nobody is there to be told
+            if made is not None:
+                tell_apart(exchange, made, exchange.choices)
             return
+        if made is not None:
+            remember(made)
         if watch.started:
             exchange.ended_as = error.ends_as
-            raise error
+            try:
+                raise error
+            finally:
+                del error, made  # as above
+        await self._answer(exchange, error, scope, receive, send)
+
+    async def _answer(
+        self,
+        exchange: Exchange,
+        error: DeadlineExceededError,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
         choices = exchange.choices
+        known = None if error.__cause__ is None else snapshot(error)
+        caught = Caught(known, choices.classifier(error))
         if choices.learn is not None:  # as of an error that gets out
-            choices.learn(Caught(None, choices.classifier(error)))
+            choices.learn(caught)
         await refuse(exchange, error, scope, receive, send)
+        if known is not None:
+            exchange.caught = caught
 
 
 def _is_late(message: Message) -> bool:
@@ -289,7 +327,10 @@ class _Watch:
         return self.scope.called or (self._outer is not None and self._outer.called)
 
     def remaining(self) -> float:
-        left = self._times.total - (self._clock() - self._began_at)
+        if self.scope.called:  # by the loop's clock, which is another
+            return 0.0
+        times = self._times
+        left = (times.total if self.started else times.first) - (self._clock() - self._began_at)
         return left if self._outer is None else min(left, self._outer.remaining())
 
     def error(self) -> DeadlineExceededError:
