@@ -91,11 +91,18 @@ _innermost: "ContextVar[_AsyncioScope | _TrioScope | None]" = ContextVar(
 
 
 def _begin(scope: "_AsyncioScope | _TrioScope") -> None:
-    outer = _innermost.get()
-    while outer is not None and outer.ended:
-        outer = outer.outer
+    outer = _lasting(_innermost.get())
+    if outer is not None:  # what it lay in may have ended before it, where tasks begin tasks
+        outer.outer = _lasting(outer.outer)
     scope.outer = outer
     _innermost.set(scope)
+
+
+def _lasting(scope: "_AsyncioScope | _TrioScope | None") -> "_AsyncioScope | _TrioScope | None":
+    """This or the next around it that has not ended."""
+    while scope is not None and scope.ended:
+        scope = scope.outer
+    return scope
 
 
 def _end(scope: "_AsyncioScope | _TrioScope") -> None:

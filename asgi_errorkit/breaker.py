@@ -44,8 +44,9 @@ _MOST_IN_A_ROW = 10_000
 _MOST_OVERDUE = 1000
 _LEAST_RETRY_SECONDS = 1.0  # what to tell those who come while others probe
 
-# Numbers of permits, unique in the process: one of another breaker is nobody's here.
-_next_permit = count(1).__next__
+# Numbers of permits, unique in the process and rising: one of another breaker is nobody's here.
+next_permit = count(1).__next__
+_NOBODYS = -1
 
 
 class CircuitBreaker:
@@ -117,12 +118,15 @@ class CircuitBreaker:
         self._run: deque[float] = deque(maxlen=_MOST_IN_A_ROW)  # when the failures in a row were
         self._probes: dict[int, float] = {}  # permits of half-open: when they expire, in that order
         self._overdue: dict[int, None] = {}  # permits that have expired since it is half-open
+        # Of probes whether they go well, and who is told when that was counted.
+        self._going: dict[int, tuple[Callable[[], bool], Callable[[int], object]]] = {}
         self._successes = 0
         self._trips = 0  # how often it has opened without closing since
         self._retry_at = inf
         self._half_opened_at = 0.0
         self._opened: tuple[float, int | None, float | None] | None = None
         self._begin(policy.initial_state)
+        self._first_permit = self._permit
         if on_change is not None:
             check_callable("on_change", on_change, "change")
             self.add_listener(on_change)
@@ -136,6 +140,28 @@ class CircuitBreaker:
     def allow(self) -> int:
         """A permit for one call, or 0 if it is refused."""
         return self._permit or self._ask()
+
+    def permit_since(self, began: int) -> int:
+        """The permit of a call that has none, and began when that number was drawn.
+
+        It is that of all calls now, unless the circuit has changed its state since, but for coming
+        to be: who is told of a breaker's first failure made it.
+        """
+        permit = self._permit
+        is_of_now = permit and (began > permit or permit == self._first_permit)
+        return permit if is_of_now else _NOBODYS
+
+    def watch_probe(
+        self, permit: int, goes_well: Callable[[], bool], counted: Callable[[int], object]
+    ) -> None:
+        """Have somebody asked, if this is a probe's, whether its call goes well when it expires.
+
+        If it does, it has fared well, and ``counted`` is told the number of the call that begins
+        with that: for `permit_since`. Both are called once, with the lock held.
+        """
+        with self._lock:
+            if permit in self._probes:
+                self._going[permit] = goes_well, counted
 
     @property
     def state(self) -> CircuitState:
@@ -217,7 +243,7 @@ class CircuitBreaker:
         if exc is None:
             self.record_success(permit, seconds=seconds)
         elif not issubclass(type(exc), Exception):
-            self._record_cancelled(permit, seconds)
+            self._record_cancelled(permit, exc, seconds)
         elif self._is_ignored(exc):
             self.record_ignored(permit)
         elif issubclass(type(exc), self.policy.failures):
@@ -225,9 +251,14 @@ class CircuitBreaker:
         else:
             self.record_success(permit, seconds=seconds)
 
-    def _record_cancelled(self, permit: int | None, seconds: float | None) -> None:
-        """By others it tells nothing; by a time limit of the kit, that the call took too long."""
-        if is_cut():
+    def _record_cancelled(
+        self, permit: int | None, exc: BaseException, seconds: float | None
+    ) -> None:
+        """By others it tells nothing; by a time limit of the kit, that the call took too long.
+
+        A generator that is closed tells nothing either: it is who reads that is cut.
+        """
+        if is_cut() and not isinstance(exc, GeneratorExit):
             self.record_failure(permit, seconds=seconds, error_type=ErrorType.TIMEOUT)
         else:
             self.record_ignored(permit)
@@ -296,6 +327,7 @@ class CircuitBreaker:
         self._left.clear()
         self._probes.clear()
         self._overdue.clear()
+        self._going.clear()
         self._untold.clear()
 
     # Around a call
@@ -315,7 +347,7 @@ class CircuitBreaker:
     ) -> None:
         entered = leave(self)
         if entered is None:  # in another context, such as another thread's
-            self.record(None, exc)
+            self._record_unknown(exc)
             return
         permit, started_at = entered
         seconds = self._clock() - started_at if self.is_timed else None
@@ -323,6 +355,21 @@ class CircuitBreaker:
             self.record_success(permit, seconds=seconds)
         else:
             self.record(permit, exc, seconds=seconds)
+
+    def _record_unknown(self, exc: BaseException | None) -> None:
+        """Of a call whose permit nobody knows. If it tells nothing, it must not keep a probe's place.
+
+        But for a generator that the garbage collector closes, amid whatever runs.
+        """
+        if exc is None or isinstance(exc, GeneratorExit) or not self._tells_nothing(exc):
+            self.record(None, exc)
+        else:
+            self._do(self._give_back_oldest)
+
+    def _tells_nothing(self, exc: BaseException) -> bool:
+        if not issubclass(type(exc), Exception):
+            return not is_cut()
+        return self._is_ignored(exc)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -381,16 +428,16 @@ class CircuitBreaker:
         self._look(now)
         permit = self._permit
         if self._state is _HALF_OPEN:
-            permit = self._take_probe(now)
+            self._expire(now)
+            permit = self._take_probe(now) if self._state is _HALF_OPEN else self._permit
         if not permit:
             self.rejected += 1
         return permit
 
     def _take_probe(self, now: float) -> int:
-        self._expire(now)
         if len(self._probes) >= self.policy.max_concurrent_probes:
             return 0
-        permit = _next_permit()
+        permit = next_permit()
         self._probes[permit] = now + self.policy.probe_seconds
         return permit
 
@@ -401,16 +448,32 @@ class CircuitBreaker:
                 return
             del self._probes[oldest]
             self.expired += 1
-            self._overdue[oldest] = None
-            if len(self._overdue) > _MOST_OVERDUE:
-                del self._overdue[next(iter(self._overdue))]
+            if not self._fared_well(oldest, now):
+                self._overdue[oldest] = None
+                if len(self._overdue) > _MOST_OVERDUE:
+                    del self._overdue[next(iter(self._overdue))]
+
+    def _fared_well(self, expired: int, now: float) -> bool:
+        """Whether a probe that goes on does well, which counts as if it had ended."""
+        goes_well, counted = self._going.pop(expired, (None, None))
+        if goes_well is None or counted is None or not goes_well():
+            return False
+        self._fare_well(now)
+        counted(next_permit())
+        return True
 
     def _give_back(self, permit: int) -> None:
         if not self._is_probe(permit) and self._state is not _DISABLED:
             self.late += 1
 
+    def _give_back_oldest(self) -> None:
+        oldest = next(iter(self._probes), None)
+        if oldest is not None:
+            self._give_back(oldest)
+
     def _is_probe(self, permit: int) -> bool:
         """Whether it was a probe's of this time; from now on it is not."""
+        self._going.pop(permit, None)
         if self._probes.pop(permit, None) is not None:
             return True
         return self._overdue.pop(permit, permit) is None
@@ -483,13 +546,16 @@ class CircuitBreaker:
         if permit is None:  # whose it is nobody knows, and none must be kept for ever
             permit = next(iter(self._probes), None)
             if permit is not None:
-                del self._probes[permit]
+                self._is_probe(permit)
         elif not self._is_probe(permit):
             self.late += 1
             return
         if kind != OK:
             self._move(_OPEN, now, "a probe failed" if kind != SLOW else "a probe was slow")
             return
+        self._fare_well(now)
+
+    def _fare_well(self, now: float) -> None:
         self._successes += 1
         if self._successes >= self.policy.successes_to_close:
             self._move(_CLOSED, now, f"{self._successes} probes fared well")
@@ -501,7 +567,8 @@ class CircuitBreaker:
             self._move(_HALF_OPEN, now, "its time was up")
         if self._state is _HALF_OPEN and self.policy.quiet_seconds is not None:
             self._expire(now)
-            if not self._probes and now - self._half_opened_at >= self.policy.quiet_seconds:
+            is_quiet = self._state is _HALF_OPEN and not self._probes
+            if is_quiet and now - self._half_opened_at >= self.policy.quiet_seconds:
                 self._move(_CLOSED, now, "nothing has failed since")
 
     def _put(self, to: CircuitState) -> None:
@@ -548,10 +615,11 @@ class CircuitBreaker:
     def _begin(self, state: CircuitState) -> None:
         """Start anew in a state; what was permitted before is known no more."""
         # Made first: a change that breaks off for want of memory must leave all as it was.
-        permit = _next_permit() if state in _LETS_THROUGH else 0
+        permit = next_permit() if state in _LETS_THROUGH else 0
         window = self._new_window()
         self._probes.clear()
         self._overdue.clear()
+        self._going.clear()
         self._successes = 0
         self._state = state
         self._start(window)

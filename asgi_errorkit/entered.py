@@ -21,8 +21,12 @@ _ENTERED: ContextVar[_Entry | None] = ContextVar("asgi_errorkit.entered", defaul
 def enter(guard: object, permit: int, at: float) -> None:
     """Remember the permit of a call that begins, above those it lies within."""
     before = _ENTERED.get()
-    if before is not None and before[0] is None:
-        before = _lasting(before)
+    if before is not None:
+        if before[0] is None:
+            before = _lasting(before)
+        # What lies below may have ended before it, where tasks begin tasks.
+        if before is not None and before[3] is not None and before[3][0] is None:
+            before[3] = _lasting(before[3])
     _ENTERED.set([guard, permit, at, before])
 
 

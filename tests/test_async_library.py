@@ -951,3 +951,40 @@ def test_a_task_that_enters_scopes_of_its_own_keeps_none_that_has_ended(
             await task
 
     run(main)
+
+
+@BOTH
+def test_tasks_that_begin_tasks_keep_no_scopes_that_have_ended(run: Callable[[Main], None]) -> None:
+    """Such as a tick that starts the next one: each is alive when the next is begun."""
+    longest = 0
+
+    async def tick(left: int, begin: Callable[[int], None]) -> None:
+        nonlocal longest
+        with cancel_scope(4.0) as scope:
+            number, outer = 0, scope
+            while outer is not None:
+                number, outer = number + 1, outer.outer  # type: ignore[attr-defined]
+            longest = max(longest, number)
+            if left:
+                begin(left - 1)
+            await sleep(0)
+
+    async def main() -> None:
+        if in_trio():
+            async with trio.open_nursery() as nursery:
+                await tick(200, lambda left: nursery.start_soon(tick, left, begin_in(nursery)))
+            return
+        tasks: list[asyncio.Future[None]] = []
+
+        def begin(left: int) -> None:
+            tasks.append(asyncio.ensure_future(tick(left, begin)))
+
+        await tick(200, begin)
+        while tasks:
+            await tasks.pop()
+
+    def begin_in(nursery: Any) -> Callable[[int], None]:
+        return lambda left: nursery.start_soon(tick, left, begin_in(nursery))
+
+    run(main)
+    assert longest <= 4

@@ -1,6 +1,7 @@
 """A circuit breaker refuses what is known to fail, finds out when it does not, and never wedges."""
 
 import asyncio
+import contextvars
 import itertools
 import json
 import random
@@ -19,7 +20,7 @@ import trio.testing
 
 from asgi_errorkit import breaker as breaker_module
 from asgi_errorkit import call_window as window_module
-from asgi_errorkit.breaker import CircuitBreaker
+from asgi_errorkit.breaker import CircuitBreaker, next_permit
 from asgi_errorkit.circuit_policy import CircuitPolicy
 from asgi_errorkit.circuit_state import MOVES, CircuitState, StateChange
 from asgi_errorkit.errors import (
@@ -1469,3 +1470,81 @@ def test_a_change_of_state_that_memory_does_not_suffice_for_wedges_nothing(
         assert permit
         breaker.record_success(permit)
     assert breaker.state in (CLOSED, METRICS_ONLY)
+
+
+@pytest.mark.parametrize(
+    "exc", [BrokenPipeError("gone"), asyncio.CancelledError(), PublicError("No.", status_code=404)]
+)
+def test_a_trial_call_that_ends_in_another_context_and_tells_nothing_makes_room(
+    exc: BaseException, clock: HandClock
+) -> None:
+    """As the two halves of a sync dependency of FastAPI run in contexts of their own."""
+    breaker = half_open(clock, ignore=BrokenPipeError)
+    contextvars.copy_context().run(breaker.__enter__)
+    assert not breaker.allow()
+    contextvars.copy_context().run(breaker.__exit__, type(exc), exc, None)
+    assert breaker.state is HALF_OPEN
+    assert breaker.allow()
+
+
+def test_a_generator_that_is_closed_amid_a_trial_call_of_another_leaves_that_its_place(
+    clock: HandClock,
+) -> None:
+    """The garbage collector closes it wherever it likes."""
+    breaker = half_open(clock)
+    assert breaker.allow()
+    contextvars.copy_context().run(breaker.__exit__, GeneratorExit, GeneratorExit(), None)
+    assert not breaker.allow()
+
+
+def test_a_call_without_a_permit_counts_only_in_the_time_that_it_began_in(clock: HandClock) -> None:
+    """But for what was begun before the breaker was: its first failure made it."""
+    before = next_permit()
+    breaker = made(clock, consecutive_failures=2)
+    assert breaker.permit_since(before) == breaker.allow()
+    amid = next_permit()
+    fail(breaker, 2)
+    clock.move(30.0)
+    assert breaker.state is HALF_OPEN
+    for began in (before, amid, next_permit()):
+        breaker.record_failure(breaker.permit_since(began))
+        breaker.record_success(breaker.permit_since(began))
+    assert (breaker.state, breaker.late) == (HALF_OPEN, 6)
+    breaker.reset()
+    assert breaker.permit_since(amid) != breaker.allow()
+    assert breaker.permit_since(next_permit()) == breaker.allow()
+
+
+def test_a_trial_call_that_goes_well_when_its_time_is_up_counts_once(clock: HandClock) -> None:
+    breaker = half_open(clock, successes_to_close=2)
+    began: list[int] = []
+    asked: list[bool] = []
+
+    def goes_well() -> bool:
+        asked.append(True)
+        return True
+
+    permit = breaker.allow()
+    breaker.watch_probe(permit, goes_well, began.append)
+    assert not breaker.allow()
+    clock.move(10.0)
+    assert breaker.allow()
+    assert (breaker.state, breaker.expired, len(asked), len(began)) == (HALF_OPEN, 1, 1, 1)
+    breaker.record_success(permit)
+    assert (breaker.state, breaker.late) == (HALF_OPEN, 1)
+
+
+@pytest.mark.parametrize("goes_well", [True, False])
+def test_a_trial_call_that_goes_well_when_its_time_is_up_may_close_it(
+    goes_well: bool, clock: HandClock
+) -> None:
+    """Also one that is quiet, and so closes by itself."""
+    breaker = half_open(clock, quiet_seconds=10.0)
+    breaker.watch_probe(breaker.allow(), lambda: goes_well, lambda _: None)
+    clock.move(10.0)
+    assert breaker.state is CLOSED
+    again = half_open(clock)
+    again.watch_probe(again.allow(), lambda: goes_well, lambda _: None)
+    clock.move(10.0)
+    assert again.allow()
+    assert again.state is (CLOSED if goes_well else HALF_OPEN)

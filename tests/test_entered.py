@@ -347,3 +347,21 @@ def test_a_sync_function_that_gives_a_coroutine_is_refused_when_called() -> None
     decorated = guarded(guard, lambda *_: hidden())
     with pytest.raises(TypeError, match="guard an async function"):
         decorated()
+
+
+async def test_tasks_that_begin_tasks_keep_nothing_that_was_left() -> None:
+    guard, longest, tasks = Guard(), 0, []
+
+    async def tick(left: int) -> None:
+        nonlocal longest
+        enter(guard, left, 0.5)
+        longest = max(longest, length())
+        if left:
+            tasks.append(asyncio.ensure_future(tick(left - 1)))
+        await asyncio.sleep(0)
+        leave(guard)
+
+    await tick(200)
+    while tasks:
+        await tasks.pop()
+    assert longest <= 4

@@ -1,10 +1,13 @@
 """Circuit breaking as middleware: what is known to be failing is refused at once, and left alone."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from asgi_errorkit.apps import choices_within, coroutine_marker, single_callable
-from asgi_errorkit.breaker import CircuitBreaker
+from asgi_errorkit.breaker import CircuitBreaker, next_permit
+from asgi_errorkit.breakers import Breakers
 from asgi_errorkit.choices import watching
 from asgi_errorkit.circuit_policy import CircuitPolicy
 from asgi_errorkit.circuit_state import CircuitState
@@ -91,12 +94,16 @@ class CircuitBreakingMiddleware:
         self.circuits = tracker.circuits
         self.refused = 0
         self.key_errors = 0
-        self._policy = policy
         self._key = key
         # In a table None would be no value: what has no breaker is told apart by an empty tuple.
         self._policies = PathTable(
-            {p: (each,) if each else () for p, each in (routes or {}).items()}, name="routes"
+            {
+                p: _rules(self.circuits, p, each) if each else ()
+                for p, each in (routes or {}).items()
+            },
+            name="routes",
         )
+        self._policy, self._gate = _rules(self.circuits, "*", policy)
         self._outcomes = _checked_outcomes(outcomes)
         self._error_types = checked_error_types("error_types", error_types)
         self._routes = LearnedRoutes(redactor=tracker.redactor)
@@ -122,26 +129,28 @@ class CircuitBreakingMiddleware:
         found = self._policies.get(scope) if self._policies else None
         if found == ():
             return await self._inner(scope, receive, send)
-        policy = found[0] if found else self._policy
+        policy, gate = found or (self._policy, self._gate)
         state = state_in(scope)
         name = self._name(scope)
-        if policy is not None and policy.initial_state is CircuitState.FORCED_OPEN:
-            name = self._made(name, policy, scope)
+        if gate is not None and (name is not None or self._key is None) and not gate.allow():
+            return await self._refuse(gate, Exchange(state), scope, receive, send)
         breaker = self.circuits.get(name) if name is not None else None
-        permit, is_probe = None, False
+        permit = None
         if breaker is not None:
             permit = breaker.allow()
             if not permit:
                 return await self._refuse(breaker, Exchange(state), scope, receive, send)
-            is_probe = breaker.state is CircuitState.HALF_OPEN
         call = _Call(state, scope, name, policy, breaker, permit)
+        if breaker is not None and breaker.state is CircuitState.HALF_OPEN:
+            Exchange(state).annotate(circuit_probe=breaker.name)
+            breaker.watch_probe(
+                permit or 0, partial(self._goes_well, call, scope), call.was_counted
+            )
         try:
-            if is_probe:
-                send = self._probing(call, scope, send)
             if is_request:
                 send = call.watching(send)
-            if self._mark is not None and (is_request or is_probe):
-                self._mark(send)
+                if self._mark is not None:
+                    self._mark(send)
             result = await self._inner(scope, receive, send)
         except BaseException as exc:
             self._judge(call, scope, exc)
@@ -149,34 +158,13 @@ class CircuitBreakingMiddleware:
         self._judge(call, scope, None)
         return result
 
-    def _made(self, name: str | None, policy: CircuitPolicy, scope: Scope) -> str | None:
-        """The name of a breaker that is there before anything has failed, as it refuses from the start."""
-        asked = _asked(scope)
-        if name is None and self._key is None and all(isinstance(each, str) for each in asked):
-            name = _label(scope, self._routes.label(*asked))
-        if name is not None:
-            self.circuits.of(name, policy, is_named=False)
-        return name
-
-    def _probing(self, call: "_Call", scope: Scope, send: Send) -> Send:
-        """The send of a probe, which fares well once it has gone on for longer than a probe may.
+    def _goes_well(self, call: "_Call", scope: Scope) -> bool:
+        """What a breaker asks of a probe that takes longer than one may.
 
         Else a stream or a session of hours would keep a circuit from closing for as long.
         """
-        breaker = call.breaker
-        assert breaker is not None  # noqa: S101  a probe is one of a breaker
-        Exchange(call.state).annotate(circuit_probe=breaker.name)
-        clock = call.state[NOW]
-        enough_at = clock() + breaker.policy.probe_seconds
-
-        def probing_send(message: Message) -> Awaitable[None]:
-            if not call.is_told and clock() >= enough_at and call.goes_well(scope):
-                self._settle(call, scope)
-                self._record_success(call, scope)
-                call.is_told, call.permit = True, None  # should it fail yet, that counts too
-            return send(message)
-
-        return probing_send
+        is_its = self._key is not None or self._learned(call, scope) == call.name
+        return is_its and call.goes_well(scope)
 
     async def _refuse(
         self,
@@ -199,7 +187,8 @@ class CircuitBreakingMiddleware:
         except Exception:  # noqa: BLE001  a key that breaks must not break the request
             self.key_errors += 1
             return None
-        return f"key:{name}" if name in _TYPES else name
+        is_taken = name is not None and (name in _TYPES or name.startswith("key:"))
+        return f"key:{name}" if is_taken else name
 
     def _judge(self, call: "_Call", scope: Scope, exc: BaseException | None) -> None:
         """Tell the breaker how its call has ended."""
@@ -243,7 +232,7 @@ class CircuitBreakingMiddleware:
         if breaker is None and call.name is not None and call.is_slow(scope):
             breaker = self.circuits.of(call.name, call.policy, is_named=False)
         if breaker is not None:
-            breaker.record_success(call.permit, seconds=call.seconds(scope))
+            breaker.record_success(call.permit_of(breaker), seconds=call.seconds(scope))
 
     def _record_failure(self, call: "_Call", scope: Scope, failed: Verdict) -> None:
         if call.name is None:
@@ -253,7 +242,7 @@ class CircuitBreakingMiddleware:
             call.name, call.policy, error_type=info.error_type, is_named=False
         )
         breaker.record_failure(
-            call.permit,
+            call.permit_of(breaker),
             seconds=call.seconds(scope),
             error_type=info.error_type,
             consecutive_failures=info.circuit_break_threshold
@@ -286,6 +275,7 @@ class _Call:
     __slots__ = (
         "_began_at",
         "asked",
+        "began",
         "breaker",
         "complete",
         "is_told",
@@ -311,10 +301,19 @@ class _Call:
         self.policy = policy
         self.breaker = breaker
         self.permit = permit
+        self.began = next_permit()
         self.status: int | None = None
         self.complete = False
         self.is_told = False  # that it went well, before it has ended
         self._began_at: float = state[NOW]()
+
+    def was_counted(self, began: int) -> None:
+        """It went well so far. Should it fail yet, that counts as of a call that begins now."""
+        self.is_told, self.permit, self.began = True, None, began
+
+    def permit_of(self, breaker: CircuitBreaker) -> int:
+        """Its own, or that of a call which had none when it began."""
+        return breaker.permit_since(self.began) if self.permit is None else self.permit
 
     def watching(self, send: Send) -> Send:
         """The send to give to the app. Not kept here: a circle is work for the collector."""
@@ -344,7 +343,7 @@ class _Call:
         return limit is not None and seconds is not None and seconds >= limit
 
     def went_well(self, scope: Scope) -> bool:
-        if self._has_failed:
+        if self._has_failed or self._is_cut:
             return False
         if scope["type"] == "websocket":  # whoever ends it
             return bool(self.state[STATUS] == 101)
@@ -352,7 +351,7 @@ class _Call:
 
     def goes_well(self, scope: Scope) -> bool:
         """Whether it has begun to answer, has not ended, and nothing has failed so far."""
-        if self._has_failed or self.complete:
+        if self._has_failed or self.complete or self._is_cut:
             return False
         if scope["type"] == "websocket":
             return bool(self.state[STATUS] == 101)
@@ -367,11 +366,11 @@ class _Call:
         """How it ended, by what can be seen from here, and the verdict on it."""
         exchange = Exchange(self.state)
         judge = exchange.choices.classifier
+        if self._is_cut:  # asked first: to some apps that is told as a disconnect
+            return Outcome.TIMEOUT, judge.status(504)
         is_error = issubclass(type(exc), Exception)
         if is_error and _is_of_client(exchange, exc):
             return Outcome.CLIENT_DISCONNECT, judge.status(500)
-        if self._is_cut:
-            return Outcome.TIMEOUT, judge.status(504)
         if exc is None:
             return self._returned(scope, judge)
         if not is_error:
@@ -380,10 +379,13 @@ class _Call:
 
     @property
     def _is_cut(self) -> bool:
-        """Whether it was the kit that cut it off, whatever the app has made of that."""
+        """Whether it was the kit that cut it off, whatever the app has made of that.
+
+        Such as a tidy end of its response, which is withheld.
+        """
         state = self.state
         deadline: Deadline | None = state[DEADLINE]
-        is_over = self.complete or state[DISCONNECTED]
+        is_over = state[COMPLETE] or state[DISCONNECTED]
         return deadline is not None and not is_over and deadline.called
 
     def _returned(self, scope: Scope, judge: Classifier) -> tuple[Outcome, Verdict]:
@@ -407,6 +409,19 @@ class _Call:
         if said is not None:  # such as a refusal by what is further in
             return Outcome(said)
         return Outcome.SERVER_ERROR if self.status is None else Outcome.TRUNCATED
+
+
+def _rules(
+    circuits: Breakers, pattern: str, policy: CircuitPolicy | None
+) -> tuple[CircuitPolicy | None, CircuitBreaker | None]:
+    """The policy of each circuit, and what refuses all of them from the start, if it is to.
+
+    One for the pattern, for a circuit is known by its route only when a request has got through.
+    """
+    if policy is None or policy.initial_state is not CircuitState.FORCED_OPEN:
+        return policy, None
+    gate = circuits.of(f"routes {pattern}", policy, is_kept=True)
+    return replace(policy, initial_state=CircuitState.CLOSED), gate
 
 
 def _is_of_client(exchange: Exchange, exc: Any) -> bool:
