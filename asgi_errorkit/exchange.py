@@ -67,9 +67,10 @@ paid for by every request."""
     ANNOUNCED,  # bool, its start has been logged; only the drain writes it
     TAKEN,  # AMID: taken from the ring while it ran; DONE: handed on since; else None
     DEADLINE,  # Deadline of what limits its time, the innermost; emptied by that; or None
-) = range(38)
+    PLACE,  # int, where it is listed as in flight; or None. Of a record too
+) = range(39)
 
-UNKNOWN: Final = (None, 0, 0, False, False, False, *(None,) * 7, (), False, None, None)
+UNKNOWN: Final = (None, 0, 0, False, False, False, *(None,) * 7, (), False, None, None, None)
 """The places from FIRST_BYTE on, of an exchange that begins."""
 
 START, END, ERROR = range(3)
@@ -99,7 +100,8 @@ class Caught(NamedTuple):
 
 
 class Deadline(Protocol):
-    """What limits the time of an exchange; ``called`` tells that it has been told to end."""
+    """What limits the time of an exchange; ``called`` tells that it has been told to end, and has not
+    completed its response all the same."""
 
     @property
     def called(self) -> bool: ...
@@ -119,6 +121,15 @@ def state_in(scope: Mapping[str, Any]) -> State:
     """The state of the exchange that a scope with a ``KEY``, or its copy, belongs to."""
     state: State = scope[KEY].__self__
     return state
+
+
+def is_cut_off(state: State) -> bool:
+    """Whether the kit has told the exchange to end, and its client has not left.
+
+    An app that is told so by a disconnect may say that its client has gone: it has not.
+    """
+    deadline: Deadline | None = state[DEADLINE]
+    return deadline is not None and deadline.called and not state[DISCONNECTED]
 
 
 def is_open(scope: Scope) -> bool:

@@ -13,6 +13,7 @@ from asgi_errorkit.exchange import (
     Caught,
     Exchange,
     Seen,
+    is_cut_off,
     state_in,
     told_of,
 )
@@ -25,8 +26,11 @@ __all__ = [
     "answering",
     "failed",
     "failing",
+    "feed",
     "fill_silence",
+    "has_left",
     "is_disconnect",
+    "met_amid",
     "note",
     "note_within",
     "raised_by",
@@ -70,6 +74,7 @@ _MOST_WRAPPERS = 8
 _MOST_LEAVES = 1000
 _traceback_of: Any = vars(BaseException)["__traceback__"].__get__
 _cause_of: Any = vars(BaseException)["__cause__"].__get__
+_context_of: Any = vars(BaseException)["__context__"].__get__
 _args_of: Any = vars(BaseException)["args"].__get__
 _leaves_of: Any = vars(BaseExceptionGroup)["exceptions"].__get__
 
@@ -96,13 +101,13 @@ async def failed(
     answers = choices.answers
     is_left = has_last_resort(exchange.scope or {}) and not _was_asked(exchange)
     held, exchange.held = exchange.held, []  # from now on nothing is held
-    if is_disconnect(exchange, exc):
+    if has_left(exchange, exc):
         remember(exc)
         gone = exchange.disconnected or not exchange.complete
         exchange.disconnected = gone or raised_by(
             exc, exchange.send
         )  # its last piece has not arrived
-    else:
+    elif not _is_cut_off(exchange):  # else whoever cuts it off tells of it, and answers
         await note(exchange, exc, choices)
         scope = exchange.scope
         if (
@@ -149,7 +154,8 @@ def keep(
     counted_by = seen.counted_by if seen is not None else ()
     true = _unwrapped(exc)
     answered = seen is not None and seen.answered
-    exchange.caught = caught = Caught(
+    is_fed = not _is_cut_off(exchange)
+    exchange.caught = caught = (Caught if is_fed else _Amid)(
         snapshot(true),
         choices.classifier(true),
         late=exchange.complete,
@@ -157,11 +163,37 @@ def keep(
         handled=handled,
         despite_status=despite_status,
     )
-    if not handled:
+    if is_fed and not handled:
         _learn(exchange, true, caught, choices)
     exchange.seen = Seen(exc, counted_by, untold=not handled, answered=answered)
     remember(true)
     return True
+
+
+class _Amid(Caught):
+    """What is kept of an error of a request that is being cut off: the breakers do not hear of it,
+    for it is told as the cause of that."""
+
+    __slots__ = ()
+
+
+def feed(exchange: Exchange) -> None:
+    """Tell the breakers of an error that was kept amid a cut which has come to nothing."""
+    caught, seen = exchange.caught, exchange.seen
+    if type(caught) is not _Amid:
+        return
+    exchange.caught = caught = Caught(*caught)
+    if not caught.handled:
+        true = None if seen is None or not isinstance(seen.exc, Exception) else _unwrapped(seen.exc)
+        _learn(exchange, true, caught, exchange.choices)
+
+
+def met_amid(exchange: Exchange) -> Exception | None:
+    """The error that a framework has answered, or has had answered, amid a cut."""
+    seen = exchange.seen
+    if type(exchange.caught) is not _Amid or seen is None:
+        return None
+    return seen.exc if isinstance(seen.exc, Exception) else None
 
 
 def _seen_of(exchange: Exchange | None, exc: BaseException) -> Seen | None:
@@ -170,7 +202,9 @@ def _seen_of(exchange: Exchange | None, exc: BaseException) -> Seen | None:
     return seen if seen is not None and seen.exc is exc else None
 
 
-def _learn(exchange: Exchange, true: BaseException, caught: Caught, choices: Choices) -> None:
+def _learn(
+    exchange: Exchange, true: BaseException | None, caught: Caught, choices: Choices
+) -> None:
     """Tell the breakers at once, which are not to open a drain too late; and why it ended so."""
     ends_as = getattr(true, "ends_as", None) if issubclass(type(true), PublicError) else None
     if exchange.ended_as is None:
@@ -260,7 +294,8 @@ def swallowed(
             tell_apart(exchange, error, exchange.choices)
     elif is_disconnect(exchange, error):
         remember(error)
-        exchange.disconnected = exchange.disconnected or not exchange.complete
+        if has_left(exchange, error):
+            exchange.disconnected = exchange.disconnected or not exchange.complete
     else:
         keep(exchange, error, exchange.choices, handled=handled, despite_status=despite_status)
     return exchange
@@ -322,7 +357,7 @@ def note_within(exchange: Exchange, exc: BaseException, choices: Choices) -> Non
 
 async def fill_silence(exchange: Exchange, answers: Answers, send: Send) -> None:
     """Answer for an app that has returned without a word: servers differ, and daphne hangs."""
-    if exchange.scope is None or exchange.disconnected:
+    if exchange.scope is None or exchange.disconnected or _is_cut_off(exchange):
         return
     exchange.held = []
     silence = RuntimeError("the app returned without a response")
@@ -331,9 +366,33 @@ async def fill_silence(exchange: Exchange, answers: Answers, send: Send) -> None
 
 
 def is_disconnect(exchange: Exchange, exc: BaseException) -> bool:
-    """Whether an exception only says that the client has gone."""
+    """Whether an exception only says that the client has gone; `has_left` tells whether it has."""
     leaves = _leaves(exc)
     return bool(leaves) and all(_is_one_disconnect(exchange, leaf) for leaf in leaves)
+
+
+def has_left(exchange: Exchange, exc: BaseException) -> bool:
+    """Whether an exception only says that the client has gone, and it was not the kit that said so
+    first, to have the app end that it cuts off."""
+    if not is_disconnect(exchange, exc):
+        return False
+    if not _is_cut_off(exchange):
+        return True
+    return any(_comes_from(exchange.send, leaf) for leaf in _leaves(exc))
+
+
+def _comes_from(send: Send | None, exc: BaseException) -> bool:
+    """Whether the server's own send raised it, or what it was raised in place of."""
+    chain = [exc]
+    while len(chain) < _MOST_WRAPPERS and (before := _context_of(chain[-1])) is not None:
+        chain.append(before)
+    return any(raised_by(each, send) for each in chain)
+
+
+def _is_cut_off(exchange: Exchange) -> bool:
+    """As `is_cut_off`: of a frame further in too, whose exchange is its own view of the outer one."""
+    scope = exchange.scope
+    return is_cut_off(exchange.state if scope is None or KEY not in scope else state_in(scope))
 
 
 def _leaves(exc: BaseException) -> list[BaseException]:
@@ -355,7 +414,8 @@ def _is_one_disconnect(exchange: Exchange, exc: BaseException) -> bool:
     kind = type(exc)
     if says_gone(exc):
         return True
-    words = _DISCONNECT_WORDS.get(type_name(kind)) if exchange.disconnected else None
+    is_told = exchange.disconnected or _is_cut_off(exchange)
+    words = _DISCONNECT_WORDS.get(type_name(kind)) if is_told else None
     if words is not None and _says(exc, words):
         return True
     return issubclass(kind, OSError) and (

@@ -1,6 +1,7 @@
 """Timeouts: a request is cut off when its time is up, by the library that runs it."""
 
 import asyncio
+import contextlib
 import contextvars
 import gc
 import threading
@@ -9,11 +10,14 @@ import weakref
 import pytest
 import trio
 import trio.testing
+import uvicorn
+from asgiref.wsgi import WsgiToAsgi
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from asgi_errorkit import (
     DeadlineExceededError,
@@ -22,13 +26,14 @@ from asgi_errorkit import (
     ErrorType,
     MiddlewareStack,
     Recorder,
+    RetryMiddleware,
     StructuredLoggingMiddleware,
     TimeLimits,
     TimeoutMiddleware,
     current,
     fail_after,
 )
-from asgi_errorkit.testing import LogLines, http_scope, request, session
+from asgi_errorkit.testing import LogLines, Reply, http_scope, request, session
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
 PIECE = {"type": "http.response.body", "body": b"piece", "more_body": True}
@@ -962,6 +967,255 @@ async def test_within_starlette_it_is_a_middleware_like_others():
     app.add_middleware(TimeoutMiddleware, total_seconds=SHORT)
     reply = await request(app)
     assert (reply.status, reply.json()["status"]) == (504, 504)
+
+
+# What says that the client has gone, when it is the kit that has said so
+
+
+def uploading(reads, **more):
+    """A Starlette app that is sent an upload, and reads it in some task that is not its server's."""
+
+    async def passing(request, call_next):
+        return await call_next(request)
+
+    async def endpoint(request):
+        if reads == "a group of tasks":
+            async with asyncio.TaskGroup() as group:
+                group.create_task(request.body())
+                group.create_task(asyncio.sleep(LONG))
+        body = request.body()
+        if reads == "a task of its own":
+            body = asyncio.create_task(body)
+        return PlainTextResponse(await body)
+
+    def wsgi(environ, start_response):
+        start_response("200 OK", [])
+        return [environ["wsgi.input"].read()]
+
+    route = Route("/", endpoint, methods=["POST"])
+    within_base = reads in ("within BaseHTTPMiddleware", "WSGI")
+    return Starlette(
+        routes=[Mount("/", WsgiToAsgi(wsgi)) if reads == "WSGI" else route],
+        middleware=[Middleware(BaseHTTPMiddleware, dispatch=passing)] if within_base else [],
+        **more,
+    )
+
+
+READS = pytest.mark.parametrize(
+    "reads",
+    ["within BaseHTTPMiddleware", "a task of its own", "a group of tasks", "WSGI"],
+)
+
+
+async def upload(kit, *, stalls=True):
+    """A request whose body does not come to its end: it stalls, or its client leaves."""
+    reply, events = Reply(), [{"type": "http.request", "body": b"half", "more_body": True}]
+
+    async def receive():
+        if events:
+            return events.pop()
+        if stalls:
+            await asyncio.Event().wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        reply.messages.append(message)
+
+    try:
+        async with asyncio.timeout(5):
+            await kit(http_scope("POST"), receive, send)
+    except Exception as exc:
+        reply.raised = exc
+    return reply
+
+
+def is_one_timeout(world, *causes):
+    """The timeout is all that was told of."""
+    world.recorder.flush()
+    assert world.tracker.get_error_stats()["errors_by_type"] == {"timeout": 1}
+    (group,) = world.tracker.groups()
+    sample = group.sample.get("exception") or {}
+    assert sorted(each["type"] for each in sample.get("causes", ())) == sorted(causes)
+    (line,) = (line for line in world.lines.lines() if line.get("outcome"))
+    assert (line["outcome"], line["timed_out"]) == ("timeout", "total")
+
+
+@WAYS
+@READS
+async def test_an_upload_that_stalls_is_answered_504(way, reads):
+    """The disconnect by which the app is told to end is nobody's leaving, nor an error."""
+    world = World()
+    kit = getattr(world, way)(uploading(reads), total_seconds=SHORT)
+    reply = await upload(kit)
+    assert (reply.status, len(reply.starts), reply.raised) == (504, 1, None)
+    assert timeouts(kit)["total"] == 1
+    if way != "alone":
+        is_one_timeout(world)
+
+
+@READS
+async def test_an_upload_whose_client_leaves_in_time_is_no_timeout(reads):
+    """Then it is the client that said so."""
+    world = World()
+    kit = world.stack(uploading(reads), total_seconds=LONG)
+    reply = await upload(kit, stalls=False)
+    assert reply.raised is not None
+    assert world.last()["outcome"] == "client_disconnect"
+    assert (timeouts(kit)["total"], world.tracker.groups()) == (0, [])
+
+
+@READS
+@pytest.mark.parametrize("inner", [SHORT, LONG], ids=["the inner is shorter", "the outer is"])
+async def test_of_two_the_shorter_answers_an_upload_that_stalls(reads, inner):
+    """Whichever has said that the client has gone, it is not taken for that by the other."""
+    world = World()
+    within = world.alone(uploading(reads), total_seconds=inner)
+    around = world.by_hand(within, total_seconds=SHORT + LONG - inner)
+    reply = await upload(around)
+    assert (reply.status, len(reply.starts), reply.raised) == (504, 1, None)
+    cut = (timeouts(around)["total"], within.timed_out["total"])
+    assert cut == ((0, 1) if inner == SHORT else (1, 0))
+    is_one_timeout(world)
+
+
+@READS
+async def test_a_kit_further_in_does_not_take_it_for_the_clients_leaving(reads):
+    """Neither does it count it, nor answer."""
+    world = World()
+    within = ErrorHandlingMiddleware(uploading(reads), world.tracker, log_errors=False)
+    reply = await upload(world.by_hand(within, total_seconds=SHORT))
+    assert (reply.status, len(reply.starts), reply.raised) == (504, 1, None)
+    is_one_timeout(world)
+
+
+async def test_an_apps_own_handler_of_a_client_that_left_changes_nothing():
+    """What it answers nobody sees: its client is there, and waits."""
+    world, asked = World(), []
+
+    async def gone(request, exc):
+        asked.append(exc)
+        return PlainTextResponse("gone", 400)
+
+    app = uploading("within BaseHTTPMiddleware", exception_handlers={ClientDisconnect: gone})
+    reply = await upload(world.stack(app, total_seconds=SHORT))
+    assert (reply.status, reply.raised, len(asked)) == (504, None, 1)
+    is_one_timeout(world)
+
+
+async def test_it_is_not_tried_again():
+    """Nothing has failed that could go better the next time."""
+    world, tried = World(), []
+    app = uploading("a task of its own")
+
+    async def counted(scope, receive, send):
+        tried.append(scope)
+        await app(scope, receive, send)
+
+    within = RetryMiddleware(
+        counted, methods=["POST"], error_types=list(ErrorType), error_tracker=world.tracker
+    )
+    reply = await upload(world.by_hand(within, total_seconds=SHORT))
+    assert (reply.status, len(tried), within.retries) == (504, 1, 0)
+    is_one_timeout(world)
+
+
+async def test_what_fails_beside_it_is_the_cause():
+    """A group of which one says that the client has gone, and another something else."""
+    world = World()
+
+    async def failing(request):
+        try:
+            await request.body()
+        finally:
+            raise ValueError("mine")
+
+    async def endpoint(request):
+        async with asyncio.TaskGroup() as group:
+            group.create_task(request.body())
+            group.create_task(failing(request))
+
+    app = Starlette(routes=[Route("/", endpoint, methods=["POST"])])
+    reply = await upload(world.stack(app, total_seconds=SHORT))
+    assert reply.status == 504
+    is_one_timeout(
+        world,
+        "ExceptionGroup",
+        *["starlette.requests.ClientDisconnect"] * 2,  # one amid which the other was raised
+        "ValueError",
+    )
+
+
+async def test_a_client_that_leaves_amid_the_cut_has_left():
+    """The app has heard it from the server, not from the kit."""
+    world, cut = World(), asyncio.Event()
+
+    async def app(scope, receive, send):
+        try:
+            await asyncio.sleep(LONG)
+        except asyncio.CancelledError:
+            cut.set()
+            assert (await receive())["type"] == "http.disconnect"
+            raise ClientDisconnect from None
+
+    async def receive():
+        await cut.wait()
+        return {"type": "http.disconnect"}
+
+    with pytest.raises(ClientDisconnect):
+        await world.stack(app, total_seconds=SHORT)(http_scope(), receive, send_nothing)
+    assert world.last()["outcome"] == "client_disconnect"
+    assert world.tracker.groups() == []
+
+
+async def test_a_client_whose_leaving_a_send_tells_amid_the_cut_has_left():
+    """Starlette raises its own word for what the server's send has raised."""
+    world, sent = World(), []
+
+    async def pieces():
+        yield b"a"
+        try:
+            await asyncio.sleep(LONG)
+        except asyncio.CancelledError:
+            yield b"b"
+
+    async def endpoint(request):
+        return StreamingResponse(pieces())
+
+    async def send(message):
+        if message.get("body") == b"b":
+            raise OSError
+        sent.append(message)
+
+    kit = world.stack(Starlette(routes=[Route("/", endpoint)]), total_seconds=SHORT)
+    scope = http_scope(asgi={"version": "3.0", "spec_version": "2.4"})
+    with pytest.raises(ClientDisconnect):
+        await kit(scope, one_request, send)
+    assert world.last()["outcome"] == "client_disconnect"
+    assert (world.tracker.groups(), timeouts(kit)["total"]) == ([], 0)
+
+
+@READS
+async def test_uvicorn_sends_the_504_of_an_upload_that_stalls(reads, caplog):
+    """And has no exception to tell of."""
+    world = World()
+    kit = world.stack(uploading(reads), total_seconds=0.1)
+    config = uvicorn.Config(kit, port=0, lifespan="off", log_config=None, ws="none")
+    server = uvicorn.Server(config)
+    server.capture_signals = contextlib.nullcontext
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nhalf")
+    async with asyncio.timeout(5):
+        answer = await reader.readuntil(b"\r\n\r\n")
+    writer.close()
+    server.should_exit = True
+    await serving
+    assert answer.startswith(b"HTTP/1.1 504 ")
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+    is_one_timeout(world)
 
 
 # What it feeds and leaves

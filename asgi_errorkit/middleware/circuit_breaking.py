@@ -17,7 +17,6 @@ from asgi_errorkit.errors import ErrorAction, ErrorType, PublicError, checked_er
 from asgi_errorkit.exchange import (
     CAUGHT,
     COMPLETE,
-    DEADLINE,
     DISCONNECTED,
     ENDED_AS,
     FIRST_BYTE,
@@ -26,14 +25,14 @@ from asgi_errorkit.exchange import (
     ROUTE,
     STATUS,
     Caught,
-    Deadline,
     Exchange,
     State,
+    is_cut_off,
     is_open,
     route_of,
     state_in,
 )
-from asgi_errorkit.failure import is_disconnect, raised_by
+from asgi_errorkit.failure import has_left, raised_by
 from asgi_errorkit.frame import frame
 from asgi_errorkit.identity import RequestIds
 from asgi_errorkit.key_names import key_name
@@ -343,7 +342,7 @@ class _Call:
         return limit is not None and seconds is not None and seconds >= limit
 
     def went_well(self, scope: Scope) -> bool:
-        if self._has_failed or self._is_cut:
+        if self._has_failed or is_cut_off(self.state):
             return False
         if scope["type"] == "websocket":  # whoever ends it
             return bool(self.state[STATUS] == 101)
@@ -351,7 +350,7 @@ class _Call:
 
     def goes_well(self, scope: Scope) -> bool:
         """Whether it has begun to answer, has not ended, and nothing has failed so far."""
-        if self._has_failed or self.complete or self._is_cut:
+        if self._has_failed or self.complete or is_cut_off(self.state):
             return False
         if scope["type"] == "websocket":
             return bool(self.state[STATUS] == 101)
@@ -366,27 +365,16 @@ class _Call:
         """How it ended, by what can be seen from here, and the verdict on it."""
         exchange = Exchange(self.state)
         judge = exchange.choices.classifier
-        if self._is_cut:  # asked first: to some apps that is told as a disconnect
-            return Outcome.TIMEOUT, judge.status(504)
         is_error = issubclass(type(exc), Exception)
         if is_error and _is_of_client(exchange, exc):
             return Outcome.CLIENT_DISCONNECT, judge.status(500)
+        if is_cut_off(self.state):
+            return Outcome.TIMEOUT, judge.status(504)
         if exc is None:
             return self._returned(scope, judge)
         if not is_error:
             return Outcome.CANCELLED, judge.status(500)
         return self._raised(exc), judge(exc)
-
-    @property
-    def _is_cut(self) -> bool:
-        """Whether it was the kit that cut it off, whatever the app has made of that.
-
-        Such as a tidy end of its response, which is withheld.
-        """
-        state = self.state
-        deadline: Deadline | None = state[DEADLINE]
-        is_over = state[COMPLETE] or state[DISCONNECTED]
-        return deadline is not None and not is_over and deadline.called
 
     def _returned(self, scope: Scope, judge: Classifier) -> tuple[Outcome, Verdict]:
         record = self.state.copy()
@@ -425,7 +413,7 @@ def _rules(
 
 
 def _is_of_client(exchange: Exchange, exc: Any) -> bool:
-    return is_disconnect(exchange, exc) or raised_by(exc, exchange.send)
+    return has_left(exchange, exc) or raised_by(exc, exchange.send)
 
 
 def _asked(scope: Scope) -> tuple[str, str]:

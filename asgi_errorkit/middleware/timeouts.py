@@ -14,6 +14,7 @@ from asgi_errorkit.exchange import (
     DEADLINE,
     KEY,
     NOW,
+    SEEN,
     Caught,
     Deadline,
     Exchange,
@@ -21,7 +22,7 @@ from asgi_errorkit.exchange import (
     is_open,
     state_in,
 )
-from asgi_errorkit.failure import is_disconnect, tell_apart
+from asgi_errorkit.failure import feed, has_left, is_disconnect, met_amid, tell_apart
 from asgi_errorkit.fingerprint import snapshot
 from asgi_errorkit.frame import frame
 from asgi_errorkit.holding import nothing
@@ -151,13 +152,21 @@ class TimeoutMiddleware:
                 if mark is not None:
                     mark(watched)
                 result = await self._inner(scope, watch.listening(receive), watched)
-                if watch.complete or not watch.scope.called:
+                if not watch.scope.called:
+                    return result
+                if watch.complete:
+                    watch.give_way()
                     return result
         except Exception as exc:
             exchange = Exchange(state)
-            if watch.complete or not watch.scope.called or is_disconnect(exchange, exc):
+            if watch.complete or not watch.scope.called or has_left(exchange, exc):
+                watch.give_way()
                 raise
-            made = exc  # of being cut, or in spite of it
+            if not is_disconnect(exchange, exc):  # which it was told, to end
+                made = exc  # of being cut, or in spite of it
+        except BaseException:
+            watch.give_way()
+            raise
         finally:
             state[DEADLINE] = outer
         try:
@@ -179,13 +188,16 @@ class TimeoutMiddleware:
         What the app has ``made`` of it is no error beside the timeout, but told of as its cause.
         """
         error = watch.error()
-        error.__cause__ = made
         self.timed_out[error.limit] += 1
         exchange.annotate(timed_out=error.limit)
         if exchange.disconnected:  # nobody is there to be told
+            watch.give_way()
             if made is not None:
                 tell_apart(exchange, made, exchange.choices)
             return
+        met = watch.met_since(exchange)
+        error.__cause__ = made = met if made is None else made
+        del met  # as above
         if made is not None:
             remember(made)
         if watch.started:
@@ -236,16 +248,21 @@ class _Times:
         self.moves = (self.idle, self.first_byte) != (inf, inf)  # once the response has started
 
 
+_UNKNOWN: Final = object()
+
+
 class _Watch:
     """The time of one request; what is left of it is the exchange's `Deadline`."""
 
     __slots__ = (
+        "_before",
         "_began_at",
         "_clock",
         "_is_told",
         "_listeners",
         "_name",
         "_outer",
+        "_state",
         "_times",
         "complete",
         "scope",
@@ -262,6 +279,8 @@ class _Watch:
         self._name = times.name
         self._listeners: set[CancelScope] = set()
         self._is_told = False
+        self._state = state
+        self._before: Any = _UNKNOWN  # what was seen last when the time was up
         self.scope = cancel_scope(times.first, self._tell_listeners)
 
     def listening(self, receive: Receive) -> Receive:
@@ -288,6 +307,7 @@ class _Watch:
 
     def _tell_listeners(self) -> float:
         """How long to wait, then, for the app to end by itself."""
+        self._before = self._state[SEEN]
         listeners = list(self._listeners)
         for listener in listeners:
             listener.move(0.0)
@@ -324,7 +344,29 @@ class _Watch:
 
     @property
     def called(self) -> bool:
-        return self.scope.called or (self._outer is not None and self._outer.called)
+        is_called = self.scope.called and not self.complete
+        return is_called or (self._outer is not None and self._outer.called)
+
+    def met_since(self, exchange: Exchange) -> Exception | None:
+        """What was answered or logged since, in place of being raised; the exchange forgets it.
+
+        Under trio, where the moment passes unseen, what a framework has answered.
+        """
+        before, self._before = self._before, None
+        seen, met = exchange.seen, met_amid(exchange)
+        if met is None and seen is not None and before is not _UNKNOWN:
+            is_old = before is not None and before.exc is seen.exc
+            met = seen.exc if not is_old and isinstance(seen.exc, Exception) else None
+        if met is None:
+            return None
+        exchange.seen = None
+        return None if is_disconnect(exchange, met) else met
+
+    def give_way(self) -> None:
+        """Cut nothing; unless who stands further out does, the errors are the app's own."""
+        self._before = None
+        if self._outer is None or not self._outer.called:
+            feed(Exchange(self._state))
 
     def remaining(self) -> float:
         if self.scope.called:  # by the loop's clock, which is another
