@@ -17,12 +17,16 @@ from asgi_errorkit.exchange import (
     JOINED,
     KEY,
     MEMORY_AFTER,
+    METHOD,
+    PATH,
+    PLACE,
     RECEIVED,
     SCOPE,
     SEEN,
     SEND,
     SENT,
     STAMP,
+    STARTED,
     STATUS,
     TAKEN,
     UNKNOWN,
@@ -66,6 +70,7 @@ def frame(app: ASGIApp, choices: Choices) -> ASGIApp:
     begun, number = recorder.begun, choices.number
     mark = coroutine_marker()
     header, id_of, ready_id, make_id = ids.header, ids.of, ids.ready, ids.make
+    ledger = recorder.ledger
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> Any:
         if scope.get("type") != "http":
@@ -119,6 +124,10 @@ def frame(app: ASGIApp, choices: Choices) -> ASGIApp:
         slots[stamp & mask] = state  # as `Recorder.open` does
         if stamp & quarter == quarter:  # so many have begun, and perhaps none has ended
             drain_inline()
+        if ledger is not None:
+            state[PLACE] = ledger.begin(
+                request_id, state[METHOD], state[PATH], state[STARTED], memory
+            )
 
         async def watched_receive() -> Message:
             if state[HELD]:  # whoever listens has nothing to raise
@@ -151,6 +160,8 @@ def frame(app: ASGIApp, choices: Choices) -> ASGIApp:
                     return nothing()
                 state[STATUS] = status
                 state[FIRST_BYTE] = clock()
+                if ledger is not None and state[PLACE] is not None:
+                    ledger.answer(state)
                 message = with_header(message, header, request_id)
             elif kind in FILE_BODIES:
                 watch_file(Exchange(state), message, clock())
@@ -197,6 +208,8 @@ def frame(app: ASGIApp, choices: Choices) -> ASGIApp:
                 state[SEND] = state[SEEN] = None
                 if state[JOINED]:
                     tell_joined(state)
+                if ledger is not None and state[PLACE] is not None:
+                    ledger.leave(state)
                 state[SCOPE] = None
                 if state[TAKEN] is not None:
                     publish(state)
@@ -234,3 +247,5 @@ async def serve_other(
         return await app(scope, receive, send)
     finally:
         choices.recorder.flush()
+        if choices.recorder.ledger is not None:
+            choices.recorder.ledger.rest()

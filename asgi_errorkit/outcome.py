@@ -39,6 +39,8 @@ class Outcome(Enum):
     CIRCUIT_OPEN = "circuit_open"  # it was refused, for what it needs is known to be failing
     FALLBACK = "fallback"  # it failed, and something else answered below 400 in its place
 
+    __hash__ = object.__hash__  # an enum's own is no C, and each request is counted by its outcome
+
     def __init__(self, text: str) -> None:
         # Plain attributes: an enum's own value is computed at each look.
         self.text = text

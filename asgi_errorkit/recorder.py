@@ -10,7 +10,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from asgi_errorkit.exchange import (
     AMID,
@@ -24,6 +24,7 @@ from asgi_errorkit.exchange import (
     MEMORY_AFTER,
     NOW,
     PARAMS,
+    PLACE,
     ROUTE,
     SCOPE,
     SEEN,
@@ -80,6 +81,22 @@ _MOST_CAPACITY = 2**20
 _DAY_SECONDS = 86_400
 
 
+class Ledger(Protocol):
+    """What lists the exchanges of a recorder while they go on.
+
+    ``begin`` is told the id, method, path, time and memory of one, and gives it its ``PLACE``, or
+    None; ``answer`` that its response begins, ``leave`` that it has ended, before it is published.
+    """
+
+    begin: Callable[[str, str, str, float, float], int | None]
+    answer: Callable[[State], None]
+    leave: Callable[[State], None]
+
+    def rest(self) -> None:
+        """The server is about to leave, or to pause."""
+        ...
+
+
 class _Seat:
     """Lives as long as the thread that sits in it: its ring is folded away afterwards."""
 
@@ -124,6 +141,7 @@ class Recorder:
         self._log_sinks: dict[int, Sink] = {}
         self.flushers: list[Callable[[], None]] = []
         self.sink_errors = 0
+        self.ledger: Ledger | None = None  # given before the frames are made
         self.running = False
         self.begun: set[int] = set()  # the numbers of the choices that have had a request since
         self._capacity = ring_capacity
@@ -312,8 +330,9 @@ class Recorder:
         return self.sampler.latest
 
     def _sample(self) -> None:
-        self._sampled_at = self.clock()
-        self.sampler.sample(self._sampled_at)
+        now = self.clock()
+        self.sampler.sample(now)
+        self._sampled_at = now  # last: who asks then gets its figures
 
     def wake(self) -> None:
         """Have the background thread flush now."""
@@ -611,6 +630,8 @@ def _finisher(recorder: Recorder) -> Callable[[State], None]:
         state[NOW] = state[SEND] = state[SEEN] = state[HELD] = None
         if state[JOINED]:
             tell_joined(state)
+        if state[PLACE] is not None:
+            _leave(recorder_ref, state)
         state[SCOPE] = None  # from here on it has ended, whoever looks
         if state[TAKEN] is not None:
             publish(state)
@@ -620,13 +641,19 @@ def _finisher(recorder: Recorder) -> Callable[[State], None]:
     return finish
 
 
+def _leave(recorder_ref: "weakref.ref[Recorder]", state: State) -> None:
+    ledger = _owner(recorder_ref).ledger
+    if ledger is not None:
+        ledger.leave(state)
+
+
 def tell_joined(state: State) -> None:
     joined, state[JOINED] = state[JOINED], ()
     for recorder in joined:
         recorder.guests.pop(id(state), None)
         recorder.unannounced.pop(id(state), None)
         copy = state.copy()
-        copy[SCOPE] = None
+        copy[SCOPE] = copy[PLACE] = None
         recorder.publish(copy)
 
 
@@ -666,10 +693,12 @@ def _watch_process() -> None:
 
 
 def flush_all() -> None:
-    """Flush every recorder of this process that has run."""
+    """Flush every recorder of this process that has run: it is about to end."""
     _let_go()
     for recorder in list(_LIVE):
         recorder.flush()
+        if recorder.ledger is not None:
+            recorder.ledger.rest()
 
 
 def _let_go() -> None:

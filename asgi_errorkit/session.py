@@ -5,7 +5,19 @@ from typing import Any
 
 from asgi_errorkit.apps import coroutine_marker
 from asgi_errorkit.choices import Choices
-from asgi_errorkit.exchange import CURRENT, KEY, Exchange, begin, is_open, leave, state_in
+from asgi_errorkit.exchange import (
+    CURRENT,
+    KEY,
+    METHOD,
+    PATH,
+    PLACE,
+    STARTED,
+    Exchange,
+    begin,
+    is_open,
+    leave,
+    state_in,
+)
 from asgi_errorkit.failure import is_disconnect, note, note_within
 from asgi_errorkit.joining import begin_running, enter, gather
 from asgi_errorkit.response import headers_of, start, with_header
@@ -47,6 +59,10 @@ async def serve_session(
         mark(watched_send)
     scope[KEY] = state.copy
     recorder.open(state)
+    if recorder.ledger is not None:
+        state[PLACE] = recorder.ledger.begin(
+            request_id, state[METHOD], state[PATH], state[STARTED], memory
+        )
     token = CURRENT.set(state)
     try:
         return await _noted(app, exchange, choices, scope, watched_receive, watched_send)

@@ -1,5 +1,6 @@
 """The stack of middlewares around one app, and ErrorKit, its one-line face."""
 
+import os
 from collections.abc import Collection
 from typing import Any
 
@@ -23,6 +24,8 @@ _DEFAULTS: tuple[type[Any], ...] = (
     ErrorHandlingMiddleware,
     PerformanceMonitoringMiddleware,
 )
+
+_MOST_GROUPS = 50  # that a worker's record tells of
 
 # What all parts of a stack share, and so none of them can have for itself.
 _WHERE_TO_GIVE = {
@@ -196,7 +199,9 @@ class ErrorKit:
     ``tracker`` is the `ErrorTracker` to count in; ``debug`` answers errors with their traceback
     (never in production); ``log_level`` is the least level logged; ``capture`` says which
     frameworks are asked for the exceptions they answer themselves (see `ErrorHandlingMiddleware`). For the options of the parts
-    give a ``stack`` instead: a `MiddlewareStack` with its middlewares added. The app is ``.app``;
+    give a ``stack`` instead: a `MiddlewareStack` with its middlewares added. In ``directory``
+    (default: the environment's ASGI_ERRORKIT_DIR, or none) each worker lists its requests, and who
+    died is told of: see `asgi_errorkit.spool`. The app is ``.app``;
     ``logging``, ``errors`` and ``performance`` are the three parts, ``survival`` has what was added
     to survive failures, the outermost first.
     """
@@ -215,8 +220,11 @@ class ErrorKit:
         log_level: str = "INFO",
         capture: bool | Collection[str] = True,
         request_ids: RequestIds | None = None,
+        directory: str | os.PathLike[str] | None = None,
     ) -> None:
         check_type("stack", stack, MiddlewareStack)
+        if directory is not None and not isinstance(directory, (str, os.PathLike)):
+            raise TypeError(f"directory must be a path, e.g. /run/my-app; got {directory!r:.200}")
         check_type("tracker", tracker, ErrorTracker)
         if isinstance(app, MiddlewareStack):
             raise TypeError(
@@ -234,6 +242,7 @@ class ErrorKit:
             )
         self.app = app
         self.tracker = stack.error_tracker
+        self._keep_record(directory or os.environ.get("ASGI_ERRORKIT_DIR"))
         self._serve, built = stack._build(self, single_callable(app))  # noqa: SLF001  its other half
         self.survival = [layer for layer in reversed(built) if rank(type(layer)) is not None]
         for layer in built:
@@ -241,6 +250,27 @@ class ErrorKit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         return await self._serve(scope, receive, send)
+
+    def _keep_record(self, directory: str | os.PathLike[str] | None) -> None:
+        """Before the frames are made, which list their requests only where there is a record."""
+        tracker = self.tracker
+        if not directory or tracker.recorder.ledger is not None:
+            return
+        from asgi_errorkit.spool.record import keep_record  # noqa: PLC0415  only who asks for it pays
+
+        kind: Any = self.app if hasattr(self.app, "__qualname__") else type(self.app)
+        keep_record(
+            tracker.recorder,
+            directory,
+            app=f"{kind.__module__}.{kind.__qualname__}",
+            release=tracker.release,
+            redactor=tracker.redactor,
+            sources={
+                "breakers": tracker.breakers,
+                "errors": tracker.get_error_stats,
+                "groups": lambda: [group.as_dict() for group in tracker.groups()[:_MOST_GROUPS]],
+            },
+        )
 
     def _name(self, layer: Any) -> None:
         if isinstance(layer, StructuredLoggingMiddleware):

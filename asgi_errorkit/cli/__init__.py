@@ -11,6 +11,8 @@ usage: asgi-errorkit COMMAND ...
 commands:
   serve MODULE:APP   wrap an app with ErrorKit and serve it with uvicorn, whose options it takes
   demo               serve a demo app, send it traffic, and print what the kit saw
+  crashes [DIR]      tell which workers have died, and which requests they were at
+  inflight [DIR]     tell which requests the workers are at, the oldest first
 
 asgi-errorkit COMMAND --help tells more.
 """
@@ -28,6 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from asgi_errorkit.cli.demo import demo  # noqa: PLC0415  needs an extra
 
         return demo(rest)
+    if command in ("crashes", "inflight"):
+        from asgi_errorkit.cli import record  # noqa: PLC0415  others need not wait for it
+
+        return record.crashes(rest) if command == "crashes" else record.inflight(rest)
     if command in ("-h", "--help"):
         print(_USAGE, end="")
         return 0

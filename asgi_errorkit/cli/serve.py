@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["serve", "wrapped"]
 
 _SERVED = "ASGI_ERRORKIT_SERVED"
+_DIRECTORY = "ASGI_ERRORKIT_DIR"
 _STARTUP_FAILURE = 3
 """What uvicorn's supervisor takes for a worker that need not be started again."""
 
@@ -128,6 +129,7 @@ def _run(
     failed = Path(gettempdir(), f"asgi-errorkit-{token_hex(16)}")
     served = _Served(app, factory, errorkit_debug, errorkit_log_level, str(failed))
     os.environ[_SERVED] = json.dumps(served)
+    _keep_record(app)
     _flush_when_terminated()
     run_uvicorn: Any = uvicorn_command.callback
     try:
@@ -136,6 +138,18 @@ def _run(
             sys.exit(_STARTUP_FAILURE)
     finally:
         failed.unlink(missing_ok=True)
+
+
+def _keep_record(app: str) -> None:
+    """Choose where the workers keep their record, unless the environment says."""
+    if os.environ.get(_DIRECTORY):
+        return
+    from asgi_errorkit.spool.directory import SpoolError, served_directory  # noqa: PLC0415
+
+    try:
+        os.environ[_DIRECTORY] = str(served_directory(app))
+    except (SpoolError, OSError):  # then each worker answers for itself alone
+        return
 
 
 def _flush_when_terminated() -> None:

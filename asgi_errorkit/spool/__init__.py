@@ -1,0 +1,1 @@
+"""A record of the host's workers that outlives them: a memory-mapped segment for each."""

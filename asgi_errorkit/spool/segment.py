@@ -1,0 +1,211 @@
+"""A worker's segment as it is written: by this process alone, which may die at any moment."""
+
+import mmap
+from collections.abc import Callable, Sequence
+from itertools import count
+from struct import Struct
+from zlib import crc32
+
+from asgi_errorkit.spool.layout import (
+    ABOUT,
+    ABOUT_BYTES,
+    AREA_BYTES,
+    AREA_HEAD_BYTES,
+    AREAS,
+    BODY_BYTES,
+    FIRST_SLOT,
+    MAGIC,
+    SEGMENT_BYTES,
+    SLOT_BYTES,
+    SLOT_TEXT,
+    SLOTS,
+    TEXT_BYTES,
+    VERSION,
+    AreaWord,
+    Ending,
+    HeaderWord,
+    SlotWord,
+)
+
+__all__ = ["Segment"]
+
+# All but the stamp, which comes last.
+_HEAD = Struct("=QQdd24x").pack
+_WORD = 8
+_SLOT_WORDS = SLOT_BYTES // _WORD
+_FIRST_WORD = FIRST_SLOT // _WORD
+
+
+class Segment:
+    """Tells of the requests of this process in a file that outlives it.
+
+    ``begin`` lists a request, before anything is done for it; ``end`` says how it ended; both are a
+    few stores to memory, which are in the file whatever becomes of the process. ``save`` puts a
+    snapshot of everything counted so far there, and frees the slots of the requests it counts: so
+    each request is in the snapshot or in a slot, and never in both. Times are the caller's clock.
+
+    One thread saves at a time; any may begin and end. After a fork it is the parent's alone.
+    """
+
+    __slots__ = (
+        "_doubles",
+        "_free",
+        "_map",
+        "_next_stamp",
+        "_saved",
+        "_view",
+        "_words",
+        "begin",
+        "end",
+        "first_byte",
+        "unlisted",
+    )
+
+    def __init__(self, file: int, about: bytes) -> None:
+        """Lay out a file of `SEGMENT_BYTES` zeros, open for reading and writing.
+
+        ``about`` is a text of at most `ABOUT_BYTES` bytes. Raises ValueError for a longer one, and
+        OSError when the file cannot be mapped.
+        """
+        if len(about) > ABOUT_BYTES:
+            raise ValueError(f"about must be at most {ABOUT_BYTES} bytes; got {len(about)}")
+        self._map = mmap.mmap(file, SEGMENT_BYTES)
+        self._view = memoryview(self._map)
+        self._words = self._view.cast("Q")
+        self._doubles = self._view.cast("d")
+        self._free = list(range(SLOTS - 1, -1, -1))
+        self._next_stamp = count(1).__next__
+        self._saved = 0
+        self.unlisted = 0
+        self._view[ABOUT : ABOUT + len(about)] = about
+        for word, value in (
+            (HeaderWord.VERSION, VERSION),
+            (HeaderWord.SEGMENT_BYTES, SEGMENT_BYTES),
+            (HeaderWord.SLOTS, SLOTS),
+            (HeaderWord.SLOT_BYTES, SLOT_BYTES),
+            (HeaderWord.AREA_BYTES, AREA_BYTES),
+            (HeaderWord.ABOUT, crc32(about) << 16 | len(about)),
+            (HeaderWord.ENDING, Ending.OPEN),
+            (HeaderWord.MAGIC, MAGIC),
+        ):
+            self._words[word] = value
+        self.begin = _beginner(self._view, self._words, self._free, self._next_stamp)
+        self.first_byte = _first_byte_noter(self._doubles)
+        self.end = _ender(self._words, self._doubles)
+
+    @property
+    def free(self) -> int:
+        """How many slots nobody has."""
+        return len(self._free)
+
+    def save(self, body: bytes, counted: Sequence[int], now: float) -> None:
+        """Replace the older snapshot, and free the slots of the requests that it has ``counted``.
+
+        Raises ValueError for a body of more than `BODY_BYTES`; then nothing has changed.
+        """
+        if len(body) > BODY_BYTES:
+            raise ValueError(f"a snapshot has at most {BODY_BYTES} bytes; got {len(body)}")
+        listed = bytearray(SLOTS)
+        for place in counted:
+            listed[place] = 1
+        stamp = self._saved + 1
+        start = AREAS[stamp % 2]
+        word, text = start // _WORD, start + AREA_HEAD_BYTES
+        words = self._words
+        words[word + AreaWord.STAMP] = 0
+        self._view[text : text + SLOTS] = listed
+        self._view[text + SLOTS : text + SLOTS + len(body)] = body
+        words[word + AreaWord.LENGTH] = len(body)
+        words[word + AreaWord.CHECK] = crc32(body, crc32(listed))
+        words[word + AreaWord.NEWEST] = self._next_stamp()
+        self._doubles[word + AreaWord.MADE_AT] = now
+        words[word + AreaWord.STAMP] = stamp
+        self._saved = stamp
+        for place in counted:  # a reader knows by the snapshot which it must not count again
+            words[_FIRST_WORD + place * _SLOT_WORDS] = 0
+            self._free.append(place)
+
+    def beat(self, now: float, memory_mb: float, memory_at: float, unlisted: int) -> None:
+        """Say that the process lives, how much memory it holds, and how many found no slot."""
+        doubles = self._doubles
+        doubles[HeaderWord.MEMORY_MB] = memory_mb
+        doubles[HeaderWord.MEMORY_AT] = memory_at
+        doubles[HeaderWord.BEATS_AT] = now
+        self._words[HeaderWord.UNLISTED] = unlisted
+
+    def close(self, ending: Ending = Ending.CLEAN) -> None:
+        """Let go of the file; nothing may be begun or ended after that."""
+        self._words[HeaderWord.ENDING] = ending
+        self.begin = _nowhere
+        self._doubles.release()
+        self._words.release()
+        self._view.release()
+        self._map.close()
+
+
+# Closures, for each look at an attribute of the segment would cost 10 ns, and each call is made with
+# every request.
+
+
+def _beginner(
+    view: memoryview, words: memoryview, free: list[int], next_stamp: Callable[[], int]
+) -> Callable[[str, str, str, float, float], int | None]:
+    take = free.pop
+
+    def begin(
+        request_id: str, method: str, path: str, started_at: float, memory_mb: float
+    ) -> int | None:
+        """List a request; its slot, or None where none is free."""
+        try:
+            text = f"{request_id} {method} {path}".encode()
+        except Exception:  # noqa: BLE001  nobody must fail for what cannot be written
+            text = _escaped(request_id, method, path)
+        length = len(text)
+        if length > TEXT_BYTES:
+            text, length = text[:TEXT_BYTES], TEXT_BYTES
+        head = _HEAD(crc32(text) << 16 | length, 0, started_at, memory_mb)
+        try:
+            place = take()
+        except IndexError:
+            return None
+        start = FIRST_SLOT + place * SLOT_BYTES
+        view[start + _WORD : start + SLOT_TEXT + length] = head + text
+        words[start // _WORD] = next_stamp()
+        return place
+
+    return begin
+
+
+def _first_byte_noter(doubles: "memoryview[float]") -> Callable[[int, float], None]:
+    first = _FIRST_WORD + SlotWord.FIRST_BYTE_AT.value
+
+    def first_byte(place: int, at: float) -> None:
+        """Say that the response has begun."""
+        doubles[first + place * _SLOT_WORDS] = at
+
+    return first_byte
+
+
+def _ender(words: memoryview, doubles: "memoryview[float]") -> Callable[[int, int, float], None]:
+    ended = _FIRST_WORD + SlotWord.ENDED_AT.value
+    result_at = _FIRST_WORD + SlotWord.RESULT.value
+
+    def end(place: int, result: int, at: float) -> None:
+        """Say how it ended, with a number that is not 0."""
+        doubles[ended + place * _SLOT_WORDS] = at
+        words[result_at + place * _SLOT_WORDS] = result
+
+    return end
+
+
+def _escaped(*words: object) -> bytes:
+    """What is no text, or none that can be encoded, as far as it can be told."""
+    try:
+        return " ".join(map(str, words)).encode("utf-8", "backslashreplace")
+    except Exception:  # noqa: BLE001  the same
+        return b"? ? ?"
+
+
+def _nowhere(*_: object) -> None:
+    """As `begin`, when the file is closed."""
+    return
