@@ -13,6 +13,9 @@ test: $(SEED)  ## run the tests, with the branch coverage of the core
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile \
 		--cov --cov-report=term:skip-covered --cov-fail-under=95
 
+long: $(SEED)  ## kill ten thousand workers, and look whether their records are right
+	$(BIN)/python -m tests.spool.killed --kills 10000
+
 check: $(SEED)  ## lint, format, types, and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

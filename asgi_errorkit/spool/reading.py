@@ -31,6 +31,7 @@ __all__ = ["DamagedSegmentError", "Listed", "Reading", "decode", "read_segment"]
 
 _WORD = 8
 _TRIES = 10
+_LAST_SLOT = FIRST_SLOT + SLOTS * SLOT_BYTES
 
 
 class DamagedSegmentError(ValueError):
@@ -211,7 +212,7 @@ def _listed(
 ) -> tuple[list[Listed], int]:
     """The requests in the slots that no snapshot has counted, the oldest first."""
     listed, damaged = [], 0
-    stamps = words[FIRST_SLOT // _WORD : AREAS[0] // _WORD : SLOT_BYTES // _WORD]
+    stamps = words[FIRST_SLOT // _WORD : _LAST_SLOT // _WORD : SLOT_BYTES // _WORD]
     for place, stamp in enumerate(stamps.tolist()):
         if not stamp or any(stamp < area.newest and area.counted[place] for area in areas):
             continue
