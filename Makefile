@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SEED := $(VENV)/.seeded
 
-.PHONY: demo test check bench clean
+.PHONY: demo test long check bench clean
 
 demo: $(VENV)/.demo  ## serve the demo app, send it traffic, print what the kit saw
 	$(BIN)/asgi-errorkit demo
@@ -15,6 +15,7 @@ test: $(SEED)  ## run the tests, with the branch coverage of the core
 
 long: $(SEED)  ## kill ten thousand workers, and look whether their records are right
 	$(BIN)/python -m tests.spool.killed --kills 10000
+	$(BIN)/python -m tests.spool.crowd --workers 4 --requests 200000
 
 check: $(SEED)  ## lint, format, types, and the direction of imports
 	$(BIN)/ruff check .

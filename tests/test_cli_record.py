@@ -766,3 +766,41 @@ def ask_until_it_dies(process, port):
                 connection.recv(1)
         except OSError:
             time.sleep(0.05)
+
+
+def test_stats_add_up_what_all_workers_have_counted(capsys, directory):
+    """Those that live, and those that died."""
+
+    async def app(scope, receive, send):
+        if scope["path"] == "/boom":
+            raise ValueError("boom")
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    assert ran(capsys, "stats", directory) == (0, "no request has ended\n", "")
+    kit = ErrorKit(app, directory=directory)
+    try:
+        for path in ("/", "/", "/boom"):
+            asyncio.run(request(kit, path=path))
+        kit.flush()
+        capsys.readouterr()  # its log
+        told = document(capsys, "stats", directory)
+        assert told["requests"] == 3
+        assert told["outcomes"] == {"ok": 2, "server_error": 1}
+        assert told["error_types"] == {"unknown": 1}
+        out = ran(capsys, "stats", directory)[1]
+        assert re.search(r"^outcome +number *$", out, re.MULTILINE)
+        assert re.search(r"^ok +2 *$", out, re.MULTILINE)
+    finally:
+        kit.tracker.recorder.ledger.close()
+        kit.tracker.recorder.close()
+    assert document(capsys, "stats", directory)["outcomes"] == {"ok": 2, "server_error": 1}
+
+
+def test_hostile_sums_are_shown_as_what_they_are(capsys, directory):
+    body = b'{"outcomes": {"a\\u001b[31m": 3, "b": -1, "c": "x"}, "error_types": 7}'
+    with contextlib.closing(SpoolDirectory.open(directory)) as opened:
+        opened.write("totals.ek", body)
+    out = ran(capsys, "stats", directory)[1]
+    assert "\x1b" not in out
+    assert r"a\x1b[31m" in out

@@ -1,7 +1,7 @@
 """The command `asgi-errorkit`."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 __all__ = ["main"]
 
@@ -13,6 +13,7 @@ commands:
   demo               serve a demo app, send it traffic, and print what the kit saw
   crashes [DIR]      tell which workers have died, and which requests they were at
   inflight [DIR]     tell which requests the workers are at, the oldest first
+  stats [DIR]        tell how requests have ended, at all workers ever
 
 asgi-errorkit COMMAND --help tells more.
 """
@@ -30,10 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from asgi_errorkit.cli.demo import demo  # noqa: PLC0415  needs an extra
 
         return demo(rest)
-    if command in ("crashes", "inflight"):
+    if command in ("crashes", "inflight", "stats"):
         from asgi_errorkit.cli import record  # noqa: PLC0415  others need not wait for it
 
-        return record.crashes(rest) if command == "crashes" else record.inflight(rest)
+        run: Callable[[Sequence[str]], int] = getattr(record, command)
+        return run(rest)
     if command in ("-h", "--help"):
         print(_USAGE, end="")
         return 0

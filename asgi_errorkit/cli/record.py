@@ -1,4 +1,4 @@
-"""`asgi-errorkit crashes` and `inflight`: what the workers of an app, running or dead, leave on record."""
+"""`asgi-errorkit crashes`, `inflight`, `stats`: what the workers of an app, running or dead, leave on record."""
 
 import argparse
 import os
@@ -10,6 +10,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from importlib import import_module
 from math import isfinite
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-__all__ = ["crashes", "inflight"]
+__all__ = ["crashes", "inflight", "stats"]
 
 _VARIABLE = "ASGI_ERRORKIT_DIR"
 _NEEDED = ("rich.console", "rich.table", "rich.text")
@@ -53,6 +54,12 @@ def inflight(arguments: Sequence[str]) -> int:
     """Tell what the workers that live are at; return 0, or 2 when nothing can be read."""
     about = "Tell which requests the workers of an app are at, the oldest first."
     return _run("inflight", about, arguments, _read_inflight, _show_inflight)
+
+
+def stats(arguments: Sequence[str]) -> int:
+    """Tell how requests have ended, at all workers ever; return 0, or 2 when nothing can be read."""
+    about = "Tell how many requests have ended how, at all workers, those that have gone included."
+    return _run("stats", about, arguments, _read_stats, _show_stats)
 
 
 def _run(
@@ -164,6 +171,11 @@ def _requests_of(worker: Worker, now: float) -> list[dict[str, Any]]:
     whose = {"pid": worker.owner.pid, "app": _text(worker.about.get("app"))}
     listed = in_flight(worker.reading, now, offset, Redactor())
     return [{**whose, **_as(_REQUEST, each)} for each in listed]
+
+
+def _read_stats(host: Host) -> dict[str, Any]:
+    counts = host.counts()
+    return {"requests": counts.outcomes.total(), **counts.as_dict()}
 
 
 # What is read may be of any shape
@@ -308,6 +320,21 @@ def _show_inflight(console: "Console", found: Mapping[str, Any]) -> None:
             console.print(_table(console, _REQUEST_COLUMNS, requests))
         else:
             _say(console, "nothing is in flight")
+    _say_unread(console, found["unread"])
+
+
+def _show_stats(console: "Console", found: Mapping[str, Any]) -> None:
+    if not found["requests"]:
+        _say(console, "no request has ended")
+    for title, name in (("outcome", "outcomes"), ("type of error", "error_types")):
+        rows = [{title: _shown(key, _TEXT_LIMIT), "number": n} for key, n in found[name].items()]
+        rows.sort(key=lambda row: -int(row["number"]))
+        if rows:
+            columns: _Columns = {
+                title: itemgetter(title),
+                "number": lambda row: f"{row['number']:,}",
+            }
+            console.print(_table(console, columns, rows))
     _say_unread(console, found["unread"])
 
 

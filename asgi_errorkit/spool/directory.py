@@ -29,6 +29,7 @@ MOST_BYTES = 16 * 1024 * 1024
 _NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*\.ek")
 _TEMPORARY = re.compile(r"([0-9a-f-]+)\.[0-9a-f]{8}\.new")
 _MOST_NAME = 128
+_LOCK = "leader.lock"
 
 _LABEL = 48
 _DIGEST = 12
@@ -224,6 +225,36 @@ class SpoolDirectory:
         finally:
             os.close(file)
 
+    def write(self, name: str, body: bytes) -> None:
+        """Make a file of these bytes, in the place of another of that name: at once, or not at all."""
+        made = self.create(max(1, len(body)))
+        try:
+            with _explained(self.path):
+                _write_all(made.file, body or b" ")
+        except BaseException:
+            with suppress(OSError):
+                self.remove(made.temporary)
+            raise
+        finally:
+            os.close(made.file)
+        self.publish(made.temporary, name)
+
+    def lock_identity(self) -> tuple[int, int] | None:
+        """The device and inode of the file that is locked by whoever leads, None if there is none.
+
+        It is not opened: to close it again would let go of a lock of this process.
+        """
+        with suppress(FileNotFoundError), _explained(self.path, may_be_gone=True):
+            about = os.stat(self._prefix + _LOCK, dir_fd=self._at, follow_symlinks=False)
+            return about.st_dev, about.st_ino
+        return None
+
+    def open_lock(self) -> int:
+        """A descriptor of that file, which is made if it is missing; the caller closes it."""
+        with _explained(self.path):
+            flags = os.O_RDWR | os.O_CREAT | _ALWAYS
+            return os.open(self._prefix + _LOCK, flags, 0o600, dir_fd=self._at)
+
     def sweep(self, is_dead: Callable[[Owner], bool]) -> int:
         """Remove the temporary files of those who are dead; return how many have been removed."""
         stale = [name for name in self._listed() if _is_of_dead(name, is_dead)]
@@ -347,6 +378,12 @@ def _fill(file: int, size: int) -> None:
     while left:
         left -= os.write(file, zeros[:left])
     os.lseek(file, 0, os.SEEK_SET)
+
+
+def _write_all(file: int, body: bytes) -> None:
+    left = memoryview(body)
+    while left:
+        left = left[os.write(file, left) :]
 
 
 def _all_of(file: int) -> bytes:

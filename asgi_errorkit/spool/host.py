@@ -17,9 +17,11 @@ from asgi_errorkit.redact import Redactor
 from asgi_errorkit.spool.crash import crash_of
 from asgi_errorkit.spool.directory import SpoolDirectory, SpoolError
 from asgi_errorkit.spool.layout import SEGMENT_BYTES, Ending
+from asgi_errorkit.spool.leader import Leader
 from asgi_errorkit.spool.owner import Life, Owner, is_dead, life_of, this_process
 from asgi_errorkit.spool.reading import DamagedSegmentError, Reading, decode, read_segment
 from asgi_errorkit.spool.segment import Segment
+from asgi_errorkit.spool.totals import Counts, counts_of, fold, gone_counts, keep_gone
 
 __all__ = ["Host", "Worker"]
 
@@ -32,6 +34,7 @@ _CRASH = re.compile(rf"crash-[0-9]+-({_KEY})-([0-9a-f]+)\.ek")
 _MOST_CRASHES = 100
 _MILLISECONDS = 1000
 _SILENCE_SECONDS = 600.0
+_TRIES = 20
 _ABOUT: dict[str, type | tuple[type, ...]] = {
     "pid": int,
     "app": str,
@@ -90,6 +93,7 @@ class Host:
         self.directory = SpoolDirectory.open(directory)
         self.unread = 0  # files that made no sense
         self._failed: set[str] = set()
+        self._leader = Leader(self.directory)
         self._app = app
         self._release = release
         self._redactor = Redactor() if redactor is None else redactor
@@ -107,7 +111,17 @@ class Host:
         segment.beat(self._clock(), 0.0, 0.0, 0)  # who has never been alive would be long dead
         _OURS.add(name)
         self.directory.publish(made.temporary, name)
-        return segment, partial(self.directory.remove, name)
+        return segment, partial(self._leave, name)
+
+    def _leave(self, name: str) -> None:
+        """In order: what was counted is kept, then the segment goes."""
+        self._keep_counts(name, decode(self.directory.read(name)))
+        self.directory.remove(name)
+
+    def _keep_counts(self, name: str, reading: Reading) -> None:
+        counts = counts_of(reading)
+        if counts.outcomes or counts.error_types:
+            keep_gone(self.directory, _ident(name), counts)
 
     def look(self) -> list[dict[str, Any]]:
         """Claim the segments of the dead; the crashes that were found, each told of to one alone.
@@ -126,17 +140,36 @@ class Host:
         found = [crash for name in self.directory.names() if (crash := self._claimed(name))]
         if found:
             self._forget_old()
+        if self._leader.is_ours():
+            fold(self.directory)
         self.directory.sweep(is_dead)
         return found
 
     def workers(self) -> list[Worker]:
         """Those that are there, the dead that nobody has claimed yet among them."""
-        return [
-            worker
-            for name in self.directory.names()
-            if (known := _WORKER.fullmatch(name) or _CLAIMED.fullmatch(name))
-            and (worker := self._worker(name, known.groups()[-2]))
-        ]
+        return [worker for name in self.directory.names() if (worker := self._known(name))]
+
+    def _known(self, name: str) -> Worker | None:
+        known = _WORKER.fullmatch(name) or _CLAIMED.fullmatch(name)
+        return self._worker(name, known.groups()[-2]) if known else None
+
+    def counts(self) -> Counts:
+        """What all workers have counted so far, those that have gone included: each request once."""
+        for _ in range(_TRIES):
+            names = self._segment_names()
+            # These first: who goes after that is known by name to what those count who have gone.
+            segments = {name: worker for name in names if (worker := self._known(name))}
+            counts, gone = gone_counts(self.directory)
+            if len(segments) == len(names) or names == self._segment_names():
+                break  # none has been claimed, or has gone, before it could be read
+        for name, worker in segments.items():
+            if _ident(name) not in gone:
+                counts.add(counts_of(worker.reading))
+        return counts
+
+    def _segment_names(self) -> list[str]:
+        names = self.directory.names()
+        return [name for name in names if _WORKER.fullmatch(name) or _CLAIMED.fullmatch(name)]
 
     def crashes(self) -> list[dict[str, Any]]:
         """What is kept of those that died, the latest first."""
@@ -239,6 +272,7 @@ class Host:
             logger.warning("a worker has died, and its segment cannot be read: %s", error)
             self.directory.remove(mine)
             return None
+        self._keep_counts(mine, reading)
         if reading.ending is Ending.CLEAN:
             self.directory.remove(mine)
             return None
@@ -253,17 +287,10 @@ class Host:
 
     def _keep(self, crash: dict[str, Any], key: str, number: str) -> None:
         """Under a name that is the same whoever writes it: one who dies over it leaves no second."""
-        known = next(
-            (name for name in self._crash_names() if name.endswith(f"-{key}-{number}.ek")), None
-        )
+        mine = (name for name in self._crash_names() if name.endswith(f"-{key}-{number}.ek"))
         at = int(crash["found_at"] * _MILLISECONDS)
-        body = orjson.dumps(crash)
-        made = self.directory.create(len(body))
-        try:
-            os.write(made.file, body)
-        finally:
-            os.close(made.file)
-        self.directory.publish(made.temporary, known or f"crash-{at:013}-{key}-{number}.ek")
+        known = next(mine, f"crash-{at:013}-{key}-{number}.ek")
+        self.directory.write(known, orjson.dumps(crash))
 
     def _forget_old(self) -> None:
         for name in self._crash_names()[:-_MOST_CRASHES]:

@@ -191,7 +191,10 @@ class Ledger:
         remove = self._remove
         self._reset()
         segment.close()
-        remove()
+        try:
+            remove()
+        except OSError as error:  # then whoever looks next does
+            logger.warning("the record of this process cannot be put away: %s", error)
 
 
 # Closures, for each look at an attribute would cost 10 ns, with every request.
