@@ -1,5 +1,6 @@
 """However a worker dies, under whatever server: who reads its record knows amid which request."""
 
+import contextlib
 import signal
 import socket
 import threading
@@ -58,29 +59,31 @@ def test_the_guilty_request_is_the_first_suspect(name, death, record, tmp_path):
     server = Running(SERVERS[name], "dying:app", tmp_path, options=OPTIONS.get(name, ""))
     stopped = threading.Event()
     watching = threading.Thread(target=kill_the_largest, args=(server, stopped))
-    try:
+    with contextlib.ExitStack() as connections:
+        connections.callback(server.kill)
         server.ready()
         waiting = [ask(server.port, f"/wait/{number}") for number in range(4)]
+        for connection in waiting:
+            connections.enter_context(connection)
         assert all(connection.recv(12) == b"HTTP/1.1 200" for connection in waiting)
-        host = Host(record)
         watching.start()
-        guilty = ask(server.port, death)
+        connections.callback(watching.join)
+        connections.callback(stopped.set)
+        connections.enter_context(ask(server.port, death))
+        host = Host(record)
 
         def found():
+            """Some servers end their other workers when one has died."""
             host.look()
-            return [crash for crash in host.crashes() if crash["suspects"]]
+            return [crash for crash in host.crashes() if death in paths(crash)]
 
         (crash,) = until(found, f"the death of a worker of {name}")
-        assert crash["suspects"][0]["path"] == death
+        assert paths(crash)[0] == death
         assert crash["suspects"][0]["phase"] == "running"
         assert crash["pid"] not in {worker.owner.pid for worker in host.workers()}
         if death == "/grow":
             assert crash["memory_mb"] > TOO_MUCH / 2**20 / 2
-        guilty.close()
-        for connection in waiting:
-            connection.close()
-    finally:
-        stopped.set()
-        if watching.ident is not None:
-            watching.join()
-        server.kill()
+
+
+def paths(crash):
+    return [suspect["path"] for suspect in crash["suspects"]]
