@@ -368,6 +368,11 @@ class Recorder:
         """Have something reset in a forked child."""
         self._after_fork.append(reset)
 
+    @property
+    def lost(self) -> int:
+        """How many records have been overwritten before anybody took them, as far as is known."""
+        return self._folded[1] + sum(ring.lost for _, ring in list(self._seats))
+
     def counts(self) -> dict[str, int]:
         """The ring's account: produced = taken + lost, once drained; and broken sinks."""
         return self.read(self._counts)

@@ -23,7 +23,7 @@ from asgi_errorkit.forks import reset_in_child
 from asgi_errorkit.outcome import Outcome, outcomes_of
 from asgi_errorkit.recorder import Batch, Recorder
 from asgi_errorkit.spool.layout import BODY_BYTES, SLOTS
-from asgi_errorkit.spool.results import result_of
+from asgi_errorkit.spool.results import result_of, told
 from asgi_errorkit.spool.segment import Segment
 
 __all__ = ["Ledger"]
@@ -65,6 +65,8 @@ class Ledger:
         """As before the first request: a segment tells of what came since it was opened."""
         self.unlisted = 0
         self._counted: list[int] = []
+        self._missed: dict[int, tuple[int, int]] = {}  # ended, and in no batch so far
+        self._lost = self._recorder.lost
         self._outcomes: Counter[Outcome] = Counter()
         self._error_types: Counter[ErrorType] = Counter()
         self.segment: Segment | None = None
@@ -133,6 +135,7 @@ class Ledger:
 
     def save_all(self) -> None:
         """Save what has been counted so far, and what the sources tell now."""
+        self._count_lost()
         self._told_at = self._recorder.clock()
         self._told = self._tell()
         self.save()
@@ -146,6 +149,24 @@ class Ledger:
         counted, self._counted = self._counted, []
         segment.save(self._body(), counted, now)
         segment.beat(now, sampler.memory_mb, sampler.latest.at, self.unlisted)
+
+    def _count_lost(self) -> None:
+        """Count what has ended and was overwritten in the ring before the drain could see it.
+
+        It is what has ended, is still there a second later, and was in no batch: within a drain all
+        batches have been seen, but for one that is on its way.
+        """
+        lost, segment = self._recorder.lost, self.segment
+        if segment is None or (lost == self._lost and not self._missed):
+            return
+        self._lost = lost
+        counted = set(self._counted)
+        waiting = {p: pair for p, pair in segment.ended().items() if p not in counted}
+        for place, pair in waiting.items():
+            if self._missed.get(place) == pair:
+                self._counted.append(place)
+                self._outcomes[Outcome(told(pair[1]).outcome)] += 1
+        self._missed = {p: pair for p, pair in waiting.items() if self._missed.get(p) != pair}
 
     def _tell(self) -> list[bytes]:
         """What the sources tell, as members of an object, as far as there is room."""

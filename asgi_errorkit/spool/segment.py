@@ -98,6 +98,14 @@ class Segment:
         """How many slots nobody has."""
         return len(self._free)
 
+    def ended(self) -> dict[int, tuple[int, int]]:
+        """The stamp and the result of each slot whose request has ended, by its number."""
+        table = self._words[_FIRST_WORD : _FIRST_WORD + SLOTS * _SLOT_WORDS]
+        stamps = table[SlotWord.STAMP :: _SLOT_WORDS].tolist()
+        results = table[SlotWord.RESULT :: _SLOT_WORDS].tolist()
+        pairs = enumerate(zip(stamps, results, strict=True))
+        return {place: pair for place, pair in pairs if pair[0] and pair[1]}
+
     def save(self, body: bytes, counted: Sequence[int], now: float) -> None:
         """Replace the older snapshot, and free the slots of the requests that it has ``counted``.
 

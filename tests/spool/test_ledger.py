@@ -312,3 +312,24 @@ def test_whatever_number_is_read_tells_something(number: int) -> None:
 def test_without_a_directory_nothing_is_listed() -> None:
     kit = ErrorKit(hello)
     assert kit.tracker.recorder.ledger is None
+
+
+async def test_what_the_ring_has_lost_is_counted_and_its_slots_are_given_back(path: Path) -> None:
+    """It ended, and was overwritten before anybody took it."""
+    world = World(path, hello)
+    await request(world.kit)
+    world.ledger.flush()
+    recorder = world.recorder
+    with recorder._drain_lock:
+        recorder._draining = True  # a reader that takes very long
+        for _ in range(5000):
+            await request(world.kit)
+        recorder._draining = False
+    await request(world.kit)
+    for _ in range(3):
+        world.clock.move(1.0)
+        world.ledger.flush()
+    assert recorder.lost > 500
+    assert world.outcomes() == {"ok": 5002}
+    assert world.ledger.segment is not None
+    assert world.ledger.segment.free == SLOTS
