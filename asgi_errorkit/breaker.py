@@ -141,12 +141,15 @@ class CircuitBreaker:
         """A permit for one call, or 0 if it is refused."""
         return self._permit or self._ask()
 
-    def permit_since(self, began: int) -> int:
+    def permit_since(self, began: int) -> int | None:
         """The permit of a call that has none, and began when that number was drawn.
 
-        It is that of all calls now, unless the circuit has changed its state since, but for coming
-        to be: who is told of a breaker's first failure made it.
+        It is that of all calls now, or None for a trial call that nobody was asked for, unless the
+        circuit has changed its state since. But for coming to be: who is told of a breaker's first
+        failure made it.
         """
+        if self._state is _HALF_OPEN and began > self._begun:
+            return None
         permit = self._permit
         is_of_now = permit and (began > permit or permit == self._first_permit)
         return permit if is_of_now else _NOBODYS
@@ -456,7 +459,10 @@ class CircuitBreaker:
     def _fared_well(self, expired: int, now: float) -> bool:
         """Whether a probe that goes on does well, which counts as if it had ended."""
         goes_well, counted = self._going.pop(expired, (None, None))
-        if goes_well is None or counted is None or not goes_well():
+        try:
+            if goes_well is None or counted is None or not goes_well():
+                return False
+        except Exception:  # noqa: BLE001  whoever asks for a permit must get an answer
             return False
         self._fare_well(now)
         counted(next_permit())
@@ -623,6 +629,7 @@ class CircuitBreaker:
         self._successes = 0
         self._state = state
         self._start(window)
+        self._begun = next_permit()
         # Last: whoever asks without the lock asks for this alone.
         self._permit = permit
 

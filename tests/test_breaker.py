@@ -1506,10 +1506,12 @@ def test_a_call_without_a_permit_counts_only_in_the_time_that_it_began_in(clock:
     fail(breaker, 2)
     clock.move(30.0)
     assert breaker.state is HALF_OPEN
-    for began in (before, amid, next_permit()):
+    for began in (before, amid):
         breaker.record_failure(breaker.permit_since(began))
         breaker.record_success(breaker.permit_since(began))
-    assert (breaker.state, breaker.late) == (HALF_OPEN, 6)
+    assert (breaker.state, breaker.late) == (HALF_OPEN, 4)
+    breaker.record_success(breaker.permit_since(next_permit()))
+    assert (breaker.state, breaker.late) == (CLOSED, 4)
     breaker.reset()
     assert breaker.permit_since(amid) != breaker.allow()
     assert breaker.permit_since(next_permit()) == breaker.allow()
@@ -1548,3 +1550,16 @@ def test_a_trial_call_that_goes_well_when_its_time_is_up_may_close_it(
     clock.move(10.0)
     assert again.allow()
     assert again.state is (CLOSED if goes_well else HALF_OPEN)
+
+
+def test_who_cannot_say_how_it_goes_is_not_taken_for_doing_well(clock: HandClock) -> None:
+    """And whoever asks for a permit gets an answer."""
+    breaker = half_open(clock)
+
+    def broken() -> bool:
+        raise KeyError("type")
+
+    breaker.watch_probe(breaker.allow(), broken, lambda _: None)
+    clock.move(10.0)
+    assert breaker.allow()
+    assert breaker.state is HALF_OPEN

@@ -1830,3 +1830,104 @@ async def test_what_ends_tidily_because_it_was_cut_off_has_failed():
     for _ in range(2):
         await request(kit)
     assert world.state() is CircuitState.OPEN
+
+
+async def test_the_circuit_of_a_route_that_cannot_be_guessed_closes_again():
+    """Nobody is asked before, but what began since it is half open tells how that fares."""
+    world, inner = World(), Gates()
+
+    async def app(scope, receive, send):
+        await inner(scope, receive, send)
+        scope["path_template"] = "[[odd]]{"
+
+    kit = world.stack(app)
+    for _ in range(2):
+        await request(kit, path="/x/500/now")
+    (name,) = world.names
+    assert world.state(name) is CircuitState.OPEN
+    world.clock.move(10.0)
+    assert world.state(name) is CircuitState.HALF_OPEN
+    for _ in range(2):
+        await request(kit, path="/x/200/now")
+    assert world.state(name) is CircuitState.CLOSED
+
+
+async def test_a_slow_trial_that_goes_on_has_not_fared_well():
+    world = World()
+    policy = replace(SLOW, consecutive_failures=2)
+    inner, kit, name = await broken(world, "http", policy=policy)
+    inner.world.clock, clock = world.clock, world.clock
+    slow_start = inner.__class__.__call__
+
+    async def starts_late(self, scope, receive, send):
+        clock.move(3.0)
+        await slow_start(self, scope, receive, send)
+
+    inner.__class__ = type("Late", (Lasting,), {"__call__": starts_late})
+    assert await inner.begin(kit)
+    world.clock.move(60.0)
+    assert await inner.begin(kit)
+    assert world.state(name) is CircuitState.HALF_OPEN
+    await inner.end(asyncio.CancelledError())
+
+
+async def test_a_trial_whose_background_work_goes_on_has_fared_well():
+    """Its response was complete; and should that work fail, it counts yet."""
+    world, inner = World(), App()
+    never = asyncio.Event()
+
+    async def app(scope, receive, send):
+        await inner(scope, receive, send)
+        if not inner.exc and inner.messages[0].get("status") == 200:
+            await never.wait()
+
+    kit = world.stack(app, policy=replace(SOON, successes_to_close=1))
+    await break_it(kit, inner)
+    inner.works()
+    world.clock.move(10.0)
+    tasks = []
+    for _ in range(2):
+        tasks.append(asyncio.create_task(request(kit)))
+        for _turn in range(20):
+            await asyncio.sleep(0)
+        world.clock.move(60.0)
+    assert world.state() is CircuitState.CLOSED
+    never.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_a_gate_that_is_opened_by_hand_lets_through_when_its_time_is_up():
+    world, inner = World(), App()
+    forced = CircuitPolicy(initial_state=CircuitState.FORCED_OPEN, jitter=0.0)
+    app = world.stack(inner, routes={"/old/*": forced})
+    gate = world.tracker.breaker("routes /old/*")
+    gate.reset()
+    gate.open()
+    assert (await request(app, path="/old/1")).status == 503
+    world.clock.move(10.0)
+    for _ in range(3):
+        assert (await request(app, path="/old/1")).status == 200
+
+
+async def test_a_key_that_is_named_as_a_gate_is_a_circuit_of_its_own():
+    world, inner = World(), App()
+    app = world.stack(inner, key=lambda scope: "routes /old/*")
+    await break_it(app, inner)
+    assert world.names == ["key:routes /old/*"]
+
+
+async def test_successes_that_began_before_the_first_failure_count_too():
+    """Of many in flight when the first one fails, those that go well are not forgotten."""
+    world, inner = World(), Gates()
+    policy = CircuitPolicy(minimum_number_of_calls=10)
+    kit = world.stack(inner, policy=policy)
+    await request(kit, path="/x/200/now")
+    failing = [await inner.begin(kit, 500, "a") for _ in range(4)]
+    well = [await inner.begin(kit, 200, "b") for _ in range(30)]
+    await request(kit, path="/x/500/now")
+    inner.gates["b"].set()
+    await asyncio.gather(*well)
+    inner.gates["a"].set()
+    await asyncio.gather(*failing)
+    told = world.tracker.circuits.get("GET /x/{status}/{gate}").as_dict()
+    assert (told["state"], told["calls"], told["failed"]) == ("closed", 35, 5)

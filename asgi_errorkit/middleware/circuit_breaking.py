@@ -131,7 +131,7 @@ class CircuitBreakingMiddleware:
         policy, gate = found or (self._policy, self._gate)
         state = state_in(scope)
         name = self._name(scope)
-        if gate is not None and (name is not None or self._key is None) and not gate.allow():
+        if gate is not None and (name is not None or self._key is None) and gate.is_open:
             return await self._refuse(gate, Exchange(state), scope, receive, send)
         breaker = self.circuits.get(name) if name is not None else None
         permit = None
@@ -186,7 +186,7 @@ class CircuitBreakingMiddleware:
         except Exception:  # noqa: BLE001  a key that breaks must not break the request
             self.key_errors += 1
             return None
-        is_taken = name is not None and (name in _TYPES or name.startswith("key:"))
+        is_taken = name is not None and (name in _TYPES or name.startswith(("key:", "routes ")))
         return f"key:{name}" if is_taken else name
 
     def _judge(self, call: "_Call", scope: Scope, exc: BaseException | None) -> None:
@@ -227,9 +227,11 @@ class CircuitBreakingMiddleware:
         return verdict
 
     def _record_success(self, call: "_Call", scope: Scope) -> None:
-        breaker = call.breaker
-        if breaker is None and call.name is not None and call.is_slow(scope):
-            breaker = self.circuits.of(call.name, call.policy, is_named=False)
+        breaker, name = call.breaker, call.name
+        if breaker is None and name is not None:  # it may have been made since
+            breaker = self.circuits.get(name)
+            if breaker is None and call.is_slow(scope):
+                breaker = self.circuits.of(name, call.policy, is_named=False)
         if breaker is not None:
             breaker.record_success(call.permit_of(breaker), seconds=call.seconds(scope))
 
@@ -310,9 +312,10 @@ class _Call:
         """It went well so far. Should it fail yet, that counts as of a call that begins now."""
         self.is_told, self.permit, self.began = True, None, began
 
-    def permit_of(self, breaker: CircuitBreaker) -> int:
+    def permit_of(self, breaker: CircuitBreaker) -> int | None:
         """Its own, or that of a call which had none when it began."""
-        return breaker.permit_since(self.began) if self.permit is None else self.permit
+        permit = self.permit  # once: another thread may ask how it goes meanwhile
+        return breaker.permit_since(self.began) if permit is None else permit
 
     def watching(self, send: Send) -> Send:
         """The send to give to the app. Not kept here: a circle is work for the collector."""
@@ -349,12 +352,12 @@ class _Call:
         return self.complete and not self.state[DISCONNECTED] and (self.status or 500) < 400
 
     def goes_well(self, scope: Scope) -> bool:
-        """Whether it has begun to answer, has not ended, and nothing has failed so far."""
-        if self._has_failed or self.complete or is_cut_off(self.state):
+        """Whether it has begun to answer in time, and nothing has failed so far."""
+        if self._has_failed or is_cut_off(self.state):
             return False
         if scope["type"] == "websocket":
             return bool(self.state[STATUS] == 101)
-        return (self.status or 500) < 400
+        return (self.status or 500) < 400 and not self.is_slow(scope)
 
     @property
     def _has_failed(self) -> bool:

@@ -369,7 +369,7 @@ class _Watch:
             feed(Exchange(self._state))
 
     def remaining(self) -> float:
-        if self.scope.called:  # by the loop's clock, which is another
+        if self.scope.called and not self.complete:  # by the loop's clock, which is another
             return 0.0
         times = self._times
         left = (times.total if self.started else times.first) - (self._clock() - self._began_at)

@@ -89,13 +89,26 @@ def read_segment(file: int) -> Reading:
     Raises `DamagedSegmentError` for what is no segment, OSError when it cannot be read.
     """
     for _ in range(_TRIES):
-        before = max(_stamp_now(file, start) for start in AREAS)
-        reading, whole = _decoded(_all_of(file))
-        # A slot of the copy is free, or counted, or neither: for that both snapshots that it may be
-        # counted in must be there, or none have come since the copy began.
-        if reading.saved == before or (reading.saved == before + 1 and whole == len(AREAS)):
+        before = max(_stamps_now(file))
+        data = _all_of(file)
+        reading, stamps = _decoded(data)
+        if stamps == _stamps_now(file) and _is_of_one_moment(file, reading, stamps, before):
             return reading
     return reading._replace(is_steady=False)
+
+
+def _is_of_one_moment(file: int, reading: Reading, stamps: list[int], before: int) -> bool:
+    """Whether each slot of a copy can be judged: it is free, or counted, or neither.
+
+    The copy was made from front to back, the ``stamps`` of its snapshots are the same still, and
+    ``before`` is the highest that there was when it was begun.
+    """
+    if reading.saved == before:
+        # At most one has been saved since then, and none before the slots were copied: a second
+        # would have gone over this one, and where there is none, over the first place.
+        return bool(before) or not _word_now(file, AREAS[0] + AreaWord.NEWEST * _WORD)
+    # A slot may be counted in either.
+    return reading.saved == before + 1 and before in stamps
 
 
 def decode(data: bytes) -> Reading:
@@ -118,13 +131,18 @@ def _read_at(file: int, length: int, start: int) -> bytes:
     return os.read(file, length)
 
 
-def _stamp_now(file: int, start: int) -> int:
+def _stamps_now(file: int) -> list[int]:
+    """Of both snapshots; 0 where one is being written."""
+    return [_word_now(file, start + AreaWord.STAMP * _WORD) for start in AREAS]
+
+
+def _word_now(file: int, start: int) -> int:
     word = _read_at(file, _WORD, start)
     return memoryview(word).cast("Q")[0] if len(word) == _WORD else 0
 
 
-def _decoded(data: bytes) -> tuple[Reading, int]:
-    """What it says, and how many of its snapshots are whole."""
+def _decoded(data: bytes) -> tuple[Reading, list[int]]:
+    """What it says, and the stamps of its snapshots."""
     if len(data) < PAGE:
         raise DamagedSegmentError(f"a segment has {SEGMENT_BYTES} bytes; got {len(data)}")
     words, doubles = _cast(data)
@@ -150,7 +168,7 @@ def _decoded(data: bytes) -> tuple[Reading, int]:
         made_at=latest.made_at,
         saved=latest.stamp,
         damaged=damaged,
-    ), len(areas)
+    ), [words[start // _WORD + AreaWord.STAMP] for start in AREAS]
 
 
 def _cast(data: bytes) -> tuple[memoryview, "memoryview[float]"]:

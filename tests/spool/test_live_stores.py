@@ -6,7 +6,8 @@ segment is small here, and its snapshots name the requests that they count.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import pytest
 
 from asgi_errorkit.spool import reading as reading_module
 from asgi_errorkit.spool import segment as segment_module
-from asgi_errorkit.spool.layout import FIRST_SLOT, PAGE, SLOT_BYTES
+from asgi_errorkit.spool.layout import FIRST_SLOT, PAGE, SLOT_BYTES, AreaWord
 from asgi_errorkit.spool.reading import Reading, read_segment
 from asgi_errorkit.spool.segment import Segment
 
@@ -180,3 +181,141 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
                 monkeypatch.setattr(module, name, value)
     yield
     Noted.stores = []
+
+
+@pytest.mark.parametrize("tries", [1, 10])
+@pytest.mark.parametrize("saves", [1, 3, 8])
+def test_a_steady_reading_counts_each_request_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saves: int, tries: int
+) -> None:
+    """Wherever the reader was held up, and for however long."""
+    steady, number = readings(
+        tmp_path / "segment", monkeypatch, seeds=range(150), saves=saves, tries=tries
+    )
+    assert steady > number * (0.05 if tries == 1 else 0.7)
+    assert steady > 80
+
+
+class Moments:
+    """A life of few saves, and the file at each moment that matters to one who reads.
+
+    Of each save these are: when a request has ended, when the snapshot is there but for its stamp,
+    and when it is whole, but the slot that it counts has not been freed.
+    """
+
+    def __init__(self, path: Path, saves: int) -> None:
+        path.write_bytes(bytes(SMALL["SEGMENT_BYTES"]))
+        Noted.stores = []
+        with path.open("r+b") as file:
+            segment = Segment(file.fileno(), b"{}")
+        self.files, self.ended = [path.read_bytes()], [0]
+        for number in range(1, saves + 1):
+            place = segment.begin(f"id-{number}", "GET", f"/{number}", 1.0, 2.0)
+            assert place is not None
+            segment.end(place, 1, 3.0)
+            self._keep(path.read_bytes(), number)
+            Noted.stores.clear()
+            segment.save(" ".join(map(str, range(1, number + 1))).encode(), [place], 4.0)
+            self._amid_save(number)
+        self._keep(path.read_bytes(), saves)
+
+    def _amid_save(self, number: int) -> None:
+        file, area = bytearray(self.files[-1]), AREAS[number % 2]
+        for place, data in Noted.stores:
+            file[place : place + len(data)] = data
+            if place == area + 8 * AreaWord.NEWEST or (place == area and any(data)):
+                self._keep(bytes(file), number)
+
+    def _keep(self, file: bytes, ended: int) -> None:
+        self.files.append(file)
+        self.ended.append(ended)
+
+    def read(self, at: Iterable[int], monkeypatch: pytest.MonkeyPatch) -> Reading:
+        """Read each piece at the next of the moments: two stamps, three parts, the stamps again."""
+        moments = iter(at)
+        now = 0
+
+        def read_at(file: int, length: int, start: int) -> bytes:
+            nonlocal now
+            data, end = b"", min(start + length, SMALL["SEGMENT_BYTES"])
+            for cut in (*(cut for cut in AREAS if start < cut < end), end):
+                now = next(moments, now)
+                data += self.files[now][start + len(data) : cut]
+            return data
+
+        monkeypatch.setattr(reading_module, "_read_at", read_at)
+        return read_segment(-1)
+
+
+def all_held_up(path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Read in every way that there is to be held up between the pieces; how many were steady."""
+    monkeypatch.setattr(reading_module, "_TRIES", 1)
+    moments, steady = Moments(path, saves=3), 0
+    for at in combinations_with_replacement(range(len(moments.files)), 8):
+        reading = moments.read(at, monkeypatch)
+        if not reading.is_steady:
+            continue
+        steady += 1
+        in_slots = [int(each.path[1:]) for each in reading.ended]
+        told = [*map(int, (reading.body or b"").split()), *in_slots]
+        assert len(set(told)) == len(told), at
+        first, last = moments.ended[at[0]], moments.ended[at[-1]]
+        assert set(range(1, first + 1)) <= set(told) <= set(range(1, last + 1)), at
+    return steady
+
+
+def test_wherever_a_reader_is_held_up_each_request_counts_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing that ended before the reading is lost, whatever is saved and freed amid it."""
+    assert all_held_up(tmp_path / "segment", monkeypatch) > 1000
+
+
+def anything_goes(*_: object) -> bool:
+    return True
+
+
+def one_of_the_last_two(_: int, reading: Reading, __: list[int], before: int) -> bool:
+    """One that was saved meanwhile is taken alone."""
+    return reading.saved in (before, before + 1)
+
+
+@pytest.mark.parametrize("rule", [anything_goes, one_of_the_last_two], ids=lambda r: r.__name__)
+def test_a_reader_that_believes_too_much_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: Any
+) -> None:
+    monkeypatch.setattr(reading_module, "_is_of_one_moment", rule)
+    with pytest.raises(AssertionError):
+        all_held_up(tmp_path / "segment", monkeypatch)
+
+
+def test_a_reader_that_does_not_look_at_the_stamps_again_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, real_now, copied = reading_module._decoded, reading_module._stamps_now, list[list[int]]()
+
+    def decoded(data: bytes) -> tuple[Reading, list[int]]:
+        reading, stamps = real(data)
+        copied.append(stamps)
+        return reading, stamps
+
+    def stamps_now(file: int) -> list[int]:
+        return copied.pop() if copied else real_now(file)
+
+    monkeypatch.setattr(reading_module, "_decoded", decoded)
+    monkeypatch.setattr(reading_module, "_stamps_now", stamps_now)
+    with pytest.raises(AssertionError):
+        readings(tmp_path / "segment", monkeypatch, seeds=range(200), saves=3, tries=1)
+
+
+def test_who_meets_nothing_but_saves_under_way_does_not_take_them_for_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look at a stamp falls amid another save, so all are 0 as if nothing had been saved."""
+    monkeypatch.setattr(reading_module, "_TRIES", 1)
+    moments = Moments(tmp_path / "segment", saves=5)
+    first_done, amid_3, amid_4, amid_5 = 4, 8, 11, 14
+    at = [0, 0, first_done, first_done, amid_3, amid_4, amid_5]
+    reading = moments.read(at, monkeypatch)
+    assert (reading.saved, reading.body) == (0, None)
+    assert not reading.is_steady

@@ -359,11 +359,15 @@ if owners._LINUX:  # what is said of /proc
 
 def test_nothing_is_left_open() -> None:
     me = this_process()
-    before = psutil.Process().open_files()
+
+    def opened() -> set[tuple[str, int]]:
+        return {(each.path, each.fd) for each in psutil.Process().open_files()}
+
+    before = opened()
     for _ in range(100):
         life_of(me)
         life_of(me._replace(pid=2**22 + 1))
-    assert psutil.Process().open_files() == before
+    assert opened() == before
 
 
 def test_the_import_costs_no_psutil_on_linux() -> None:
