@@ -160,7 +160,7 @@ def frame(app: ASGIApp, choices: Choices) -> ASGIApp:
                     return nothing()
                 state[STATUS] = status
                 state[FIRST_BYTE] = clock()
-                if ledger is not None and state[PLACE] is not None:
+                if ledger is not None and state[PLACE] is not None and state[SCOPE] is not None:
                     ledger.answer(state)
                 message = with_header(message, header, request_id)
             elif kind in FILE_BODIES:

@@ -96,6 +96,10 @@ class Ledger(Protocol):
         """The server is about to leave, or to pause."""
         ...
 
+    def close(self) -> None:
+        """Nothing more will come."""
+        ...
+
 
 class _Seat:
     """Lives as long as the thread that sits in it: its ring is folded away afterwards."""
@@ -311,6 +315,8 @@ class Recorder:
         self._thread = None
         self._drain_and_announce()
         self._flush_writers()
+        if self.ledger is not None:
+            self.ledger.close()
 
     def tick(self) -> None:
         """One turn of the background thread: sample the process when due, then flush."""

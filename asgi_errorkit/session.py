@@ -144,6 +144,9 @@ def _sent(exchange: Exchange, choices: Choices, message: Message) -> Message:
 
 def _accept(exchange: Exchange, choices: Choices, message: Message) -> Message:
     exchange.first_byte_at = exchange.now()
+    ledger = choices.recorder.ledger
+    if ledger is not None and exchange.state[PLACE] is not None:
+        ledger.answer(exchange.state)
     exchange.status = 101  # last: from now on the session can be announced
     return with_header(message, choices.ids.header, exchange.request_id)
 

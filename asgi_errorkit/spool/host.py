@@ -92,7 +92,8 @@ class Host:
     ) -> None:
         self.directory = SpoolDirectory.open(directory)
         self.unread = 0  # files that made no sense
-        self._failed: set[str] = set()
+        self._failed: set[str] = set()  # of those that cannot be kept yet
+        self._logged: set[str] = set()
         self._leader = Leader(self.directory)
         self._app = app
         self._release = release
@@ -100,11 +101,14 @@ class Host:
         self._clock = clock
         self._wall_clock = wall_clock
 
-    def open_segment(self) -> tuple[Segment, Callable[[], None]]:
+    def open_segment(self, first: int = 0) -> tuple[Segment, Callable[[], None]]:
         """A new segment for this process, and what removes it. Raises SpoolError without room."""
         made = self.directory.create(SEGMENT_BYTES)
         try:
-            segment = Segment(made.file, self._about())
+            segment = Segment(made.file, self._about(), first)
+        except BaseException:
+            self.directory.remove(made.temporary)
+            raise
         finally:
             os.close(made.file)
         name = f"worker-{this_process().key}-{os.urandom(4).hex()}.ek"
@@ -160,8 +164,10 @@ class Host:
             # These first: who goes after that is known by name to what those count who have gone.
             segments = {name: worker for name in names if (worker := self._known(name))}
             counts, gone = gone_counts(self.directory)
-            if len(segments) == len(names) or names == self._segment_names():
-                break  # none has been claimed, or has gone, before it could be read
+            after = self._segment_names()
+            is_known = all(name in after or _ident(name) in gone for name in segments)
+            if is_known and (len(segments) == len(names) or names == after):
+                break  # none was claimed, or has gone and been folded, before it could be read
         for name, worker in segments.items():
             if _ident(name) not in gone:
                 counts.add(counts_of(worker.reading))
@@ -268,21 +274,27 @@ class Host:
         try:
             reading = decode(self.directory.read(mine))
         except (DamagedSegmentError, SpoolError) as error:
+            if isinstance(error, SpoolError) and error.errno is not None:
+                raise  # such as of descriptors: it may be read later
             self.unread += 1
             logger.warning("a worker has died, and its segment cannot be read: %s", error)
             self.directory.remove(mine)
             return None
-        self._keep_counts(mine, reading)
         if reading.ending is Ending.CLEAN:
+            self._keep_counts(mine, reading)
             self.directory.remove(mine)
             return None
         crash = crash_of(
             reading, _about_of(reading), found_at=self._wall_clock(), redactor=self._redactor
         )
-        if _ident(mine) not in self._failed:
+        if _ident(mine) not in self._logged:
+            self._logged.add(_ident(mine))
             _log(crash)
+        self._keep_counts(mine, reading)
         self._keep(crash, key, number)
         self.directory.remove(mine)
+        self._failed.discard(_ident(mine))
+        self._logged.discard(_ident(mine))
         return crash
 
     def _keep(self, crash: dict[str, Any], key: str, number: str) -> None:

@@ -11,11 +11,11 @@ import orjson
 from asgi_errorkit.errors import ErrorType
 from asgi_errorkit.exchange import (
     CAUGHT,
-    CURRENT,
     END,
     ENDED,
     FIRST_BYTE,
     KIND,
+    OPENER,
     PLACE,
     State,
 )
@@ -48,7 +48,7 @@ class Ledger:
     def __init__(
         self,
         recorder: Recorder,
-        open_segment: Callable[[], tuple[Segment, Callable[[], None]]],
+        open_segment: Callable[[int], tuple[Segment, Callable[[], None]]],
         sources: Mapping[str, Callable[[], Any]],
     ) -> None:
         self.left_out = 0  # sources that a snapshot had no room for, or that failed
@@ -56,6 +56,7 @@ class Ledger:
         self._open_segment = open_segment
         self._sources = dict(sources)
         self._lock = RLock()
+        self._first = 0  # of the slots of the segment; those of the next have other numbers
         self._reset()
         reset_in_child(self)
         recorder.add_sink(self.observe)
@@ -80,9 +81,6 @@ class Ledger:
         """In a forked child: the segment is the parent's, and so are the requests that go on."""
         self._lock = RLock()
         self._reset()
-        within = CURRENT.get()
-        if within is not None:  # forked amid a request
-            within[PLACE] = None
 
     def _begin_first(
         self, request_id: str, method: str, path: str, started_at: float, memory_mb: float
@@ -96,13 +94,14 @@ class Ledger:
 
     def _open(self) -> None:
         try:
-            segment, self._remove = self._open_segment()
+            segment, self._remove = self._open_segment(self._first + SLOTS)
         except Exception as error:  # noqa: BLE001  no request must fail for its record
             self.begin = _nowhere
             logger.warning(
                 "workers keep no record on disk, and answer for themselves alone: %s", error
             )
             return
+        self._first += SLOTS
         latest = self._recorder.sampled()
         segment.beat(self._recorder.clock(), latest.memory_mb, latest.at, 0)
         self.segment = segment
@@ -114,11 +113,18 @@ class Ledger:
 
     def observe(self, batch: Batch) -> None:
         """The sink, which must be the last: what it has seen, all the others have counted."""
-        ended = [record for record in batch.records if record[KIND] == END]
+        mine = self._recorder
+        ended = [
+            record
+            for record in batch.records
+            if record[KIND] == END
+            and ((opener := record[OPENER]).recorder is mine or opener.recorder.ledger is None)
+        ]  # what a kit further out has listed, it counts
         places = [record[PLACE] for record in ended if record[PLACE] is not None]
-        self._counted += places
         if self.segment is not None:
             self.unlisted += len(ended) - len(places)
+            first, beyond = self._first, self._first + SLOTS
+            self._counted += [place for place in places if first <= place < beyond]
         is_all = len(ended) == len(batch.records)  # what was told of is no request
         self._outcomes.update(batch.outcomes if is_all else outcomes_of(ended))
         for record in batch.records:
@@ -165,7 +171,10 @@ class Ledger:
         for place, pair in waiting.items():
             if self._missed.get(place) == pair:
                 self._counted.append(place)
-                self._outcomes[Outcome(told(pair[1]).outcome)] += 1
+                result = told(pair[1])
+                self._outcomes[Outcome(result.outcome)] += 1
+                if result.error_type:
+                    self._error_types[ErrorType(result.error_type)] += 1
         self._missed = {p: pair for p, pair in waiting.items() if self._missed.get(p) != pair}
 
     def _tell(self) -> list[bytes]:
@@ -196,20 +205,32 @@ class Ledger:
 
         For the end of a lifespan, after which a server may leave without any word.
         """
-        segment = self.segment
-        if segment is None:
-            return
-        self._recorder.read(self.save_all)
-        if segment.free == SLOTS:
-            self.close()
+        if self.segment is not None:
+            self._recorder.read(self._rest)
+
+    def _rest(self) -> None:
+        with self._lock:  # who begins meanwhile waits for the next segment
+            begin, self.begin = self.begin, self._begin_first
+            self.save_all()
+            if self.segment is not None and self.segment.free == SLOTS:
+                self._close()
+            else:
+                self.begin = begin
 
     def close(self) -> None:
         """Save what there is, and let go of the segment, which the process leaves in order."""
-        segment = self.segment
+        if self.segment is not None:
+            self._recorder.read(self._save_and_close)
+
+    def _save_and_close(self) -> None:
+        with self._lock:
+            self.save_all()
+            self._close()
+
+    def _close(self) -> None:
+        segment, remove = self.segment, self._remove
         if segment is None:
             return
-        self._recorder.read(self.save_all)
-        remove = self._remove
         self._reset()
         segment.close()
         try:

@@ -91,24 +91,26 @@ def read_segment(file: int) -> Reading:
     for _ in range(_TRIES):
         before = max(_stamps_now(file))
         data = _all_of(file)
-        reading, stamps = _decoded(data)
-        if stamps == _stamps_now(file) and _is_of_one_moment(file, reading, stamps, before):
+        after = _stamps_now(file)
+        reading, whole = _decoded(data, after)
+        if reading.saved in after and _is_of_one_moment(file, reading, whole, before):
             return reading
     return reading._replace(is_steady=False)
 
 
-def _is_of_one_moment(file: int, reading: Reading, stamps: list[int], before: int) -> bool:
+def _is_of_one_moment(file: int, reading: Reading, whole: int, before: int) -> bool:
     """Whether each slot of a copy can be judged: it is free, or counted, or neither.
 
-    The copy was made from front to back, the ``stamps`` of its snapshots are the same still, and
-    ``before`` is the highest that there was when it was begun.
+    The copy was made from front to back, so its slots before its snapshots. ``before`` is the
+    highest stamp that there was when it was begun, and as many snapshots are ``whole`` and were not
+    touched until the copy was made; the latest is one of them.
     """
     if reading.saved == before:
-        # At most one has been saved since then, and none before the slots were copied: a second
-        # would have gone over this one, and where there is none, over the first place.
+        # None has been saved before the slots were copied, and at most one since: a second would
+        # have gone over this one, and while there is none, over the first place.
         return bool(before) or not _word_now(file, AREAS[0] + AreaWord.NEWEST * _WORD)
     # A slot may be counted in either.
-    return reading.saved == before + 1 and before in stamps
+    return reading.saved == before + 1 and whole == len(AREAS)
 
 
 def decode(data: bytes) -> Reading:
@@ -141,8 +143,11 @@ def _word_now(file: int, start: int) -> int:
     return memoryview(word).cast("Q")[0] if len(word) == _WORD else 0
 
 
-def _decoded(data: bytes) -> tuple[Reading, list[int]]:
-    """What it says, and the stamps of its snapshots."""
+def _decoded(data: bytes, stamps: list[int] | None = None) -> tuple[Reading, int]:
+    """What it says, and how many of its snapshots are whole.
+
+    The older of them is none if it is not of the ``stamps``: then it was written over amid the copy.
+    """
     if len(data) < PAGE:
         raise DamagedSegmentError(f"a segment has {SEGMENT_BYTES} bytes; got {len(data)}")
     words, doubles = _cast(data)
@@ -153,6 +158,8 @@ def _decoded(data: bytes) -> tuple[Reading, list[int]]:
         )
     areas = [area for start in AREAS if (area := _area(data, words, doubles, start))]
     areas.sort(reverse=True)
+    if stamps is not None:
+        areas = areas[:1] + [area for area in areas[1:] if area.stamp in stamps]
     listed, damaged = _listed(data, words, doubles, areas)
     latest = areas[0] if areas else _Area(0, 0, 0.0, b"", b"")
     return Reading(
@@ -168,7 +175,7 @@ def _decoded(data: bytes) -> tuple[Reading, list[int]]:
         made_at=latest.made_at,
         saved=latest.stamp,
         damaged=damaged,
-    ), [words[start // _WORD + AreaWord.STAMP] for start in AREAS]
+    ), len(areas)
 
 
 def _cast(data: bytes) -> tuple[memoryview, "memoryview[float]"]:

@@ -45,10 +45,12 @@ class Segment:
     each request is in the snapshot or in a slot, and never in both. Times are the caller's clock.
 
     One thread saves at a time; any may begin and end. After a fork it is the parent's alone.
+    Slots are numbered from ``first``: a number of another segment of this process is none here.
     """
 
     __slots__ = (
         "_doubles",
+        "_first",
         "_free",
         "_map",
         "_next_stamp",
@@ -61,7 +63,7 @@ class Segment:
         "unlisted",
     )
 
-    def __init__(self, file: int, about: bytes) -> None:
+    def __init__(self, file: int, about: bytes, first: int = 0) -> None:
         """Lay out a file of `SEGMENT_BYTES` zeros, open for reading and writing.
 
         ``about`` is a text of at most `ABOUT_BYTES` bytes. Raises ValueError for a longer one, and
@@ -73,7 +75,8 @@ class Segment:
         self._view = memoryview(self._map)
         self._words = self._view.cast("Q")
         self._doubles = self._view.cast("d")
-        self._free = list(range(SLOTS - 1, -1, -1))
+        self._first = first
+        self._free = list(range(first + SLOTS - 1, first - 1, -1))
         self._next_stamp = count(1).__next__
         self._saved = 0
         self.unlisted = 0
@@ -89,9 +92,9 @@ class Segment:
             (HeaderWord.MAGIC, MAGIC),
         ):
             self._words[word] = value
-        self.begin = _beginner(self._view, self._words, self._free, self._next_stamp)
-        self.first_byte = _first_byte_noter(self._doubles)
-        self.end = _ender(self._words, self._doubles)
+        self.begin = _beginner(self._view, self._words, self._free, self._next_stamp, first)
+        self.first_byte = _first_byte_noter(self._doubles, first)
+        self.end = _ender(self._words, self._doubles, first)
 
     @property
     def free(self) -> int:
@@ -103,7 +106,7 @@ class Segment:
         table = self._words[_FIRST_WORD : _FIRST_WORD + SLOTS * _SLOT_WORDS]
         stamps = table[SlotWord.STAMP :: _SLOT_WORDS].tolist()
         results = table[SlotWord.RESULT :: _SLOT_WORDS].tolist()
-        pairs = enumerate(zip(stamps, results, strict=True))
+        pairs = enumerate(zip(stamps, results, strict=True), self._first)
         return {place: pair for place, pair in pairs if pair[0] and pair[1]}
 
     def save(self, body: bytes, counted: Sequence[int], now: float) -> None:
@@ -115,7 +118,7 @@ class Segment:
             raise ValueError(f"a snapshot has at most {BODY_BYTES} bytes; got {len(body)}")
         listed = bytearray(SLOTS)
         for place in counted:
-            listed[place] = 1
+            listed[place - self._first] = 1
         stamp = self._saved + 1
         start = AREAS[stamp % 2]
         word, text = start // _WORD, start + AREA_HEAD_BYTES
@@ -130,7 +133,7 @@ class Segment:
         words[word + AreaWord.STAMP] = stamp
         self._saved = stamp
         for place in counted:  # a reader knows by the snapshot which it must not count again
-            words[_FIRST_WORD + place * _SLOT_WORDS] = 0
+            words[_FIRST_WORD + (place - self._first) * _SLOT_WORDS] = 0
             self._free.append(place)
 
     def beat(self, now: float, memory_mb: float, memory_at: float, unlisted: int) -> None:
@@ -142,13 +145,12 @@ class Segment:
         self._words[HeaderWord.UNLISTED] = unlisted
 
     def close(self, ending: Ending = Ending.CLEAN) -> None:
-        """Let go of the file; nothing may be begun or ended after that."""
+        """Say that the process leaves it; what is begun or ended after that is told to nobody.
+
+        The memory goes with the last who holds the segment: somebody may be about to write to it.
+        """
         self._words[HeaderWord.ENDING] = ending
         self.begin = _nowhere
-        self._doubles.release()
-        self._words.release()
-        self._view.release()
-        self._map.close()
 
 
 # Closures, for each look at an attribute of the segment would cost 10 ns, and each call is made with
@@ -156,9 +158,13 @@ class Segment:
 
 
 def _beginner(
-    view: memoryview, words: memoryview, free: list[int], next_stamp: Callable[[], int]
+    view: memoryview,
+    words: memoryview,
+    free: list[int],
+    next_stamp: Callable[[], int],
+    first: int,
 ) -> Callable[[str, str, str, float, float], int | None]:
-    take = free.pop
+    take, origin = free.pop, FIRST_SLOT - first * SLOT_BYTES
 
     def begin(
         request_id: str, method: str, path: str, started_at: float, memory_mb: float
@@ -176,7 +182,7 @@ def _beginner(
             place = take()
         except IndexError:
             return None
-        start = FIRST_SLOT + place * SLOT_BYTES
+        start = origin + place * SLOT_BYTES
         view[start + _WORD : start + SLOT_TEXT + length] = head + text
         words[start // _WORD] = next_stamp()
         return place
@@ -184,24 +190,30 @@ def _beginner(
     return begin
 
 
-def _first_byte_noter(doubles: "memoryview[float]") -> Callable[[int, float], None]:
-    first = _FIRST_WORD + SlotWord.FIRST_BYTE_AT.value
+def _first_byte_noter(doubles: "memoryview[float]", first: int) -> Callable[[int, float], None]:
+    origin = _FIRST_WORD + SlotWord.FIRST_BYTE_AT.value - first * _SLOT_WORDS
+    beyond = first + SLOTS
 
     def first_byte(place: int, at: float) -> None:
         """Say that the response has begun."""
-        doubles[first + place * _SLOT_WORDS] = at
+        if first <= place < beyond:
+            doubles[origin + place * _SLOT_WORDS] = at
 
     return first_byte
 
 
-def _ender(words: memoryview, doubles: "memoryview[float]") -> Callable[[int, int, float], None]:
-    ended = _FIRST_WORD + SlotWord.ENDED_AT.value
-    result_at = _FIRST_WORD + SlotWord.RESULT.value
+def _ender(
+    words: memoryview, doubles: "memoryview[float]", first: int
+) -> Callable[[int, int, float], None]:
+    ended = _FIRST_WORD + SlotWord.ENDED_AT.value - first * _SLOT_WORDS
+    result_at = _FIRST_WORD + SlotWord.RESULT.value - first * _SLOT_WORDS
+    beyond = first + SLOTS
 
     def end(place: int, result: int, at: float) -> None:
         """Say how it ended, with a number that is not 0."""
-        doubles[ended + place * _SLOT_WORDS] = at
-        words[result_at + place * _SLOT_WORDS] = result
+        if first <= place < beyond:
+            doubles[ended + place * _SLOT_WORDS] = at
+            words[result_at + place * _SLOT_WORDS] = result
 
     return end
 

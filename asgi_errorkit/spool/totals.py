@@ -1,5 +1,6 @@
 """What the workers of a host have counted in all, those that have gone included."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,9 +15,12 @@ __all__ = ["Counts", "counts_of", "fold", "gone_counts", "keep_gone"]
 
 _TOTALS = "totals.ek"
 _GONE = "gone-"
+_GONE_NAME = re.compile(r"gone-[0-9]+-[0-9]+-[0-9a-f]+-[0-9a-f]+-[0-9a-f]+\.ek")
 _END = ".ek"
 _SEGMENTS = ("worker-", "claimed-")
 _TRIES = 20
+_MOST = 2**48  # of what anybody has counted; sums stay numbers that JSON can tell
+_MOST_NAMES = 100
 
 
 class Counts(NamedTuple):
@@ -108,7 +112,7 @@ def _gone(names: Sequence[str]) -> dict[str, str]:
     return {
         name.removeprefix(_GONE).removesuffix(_END): name
         for name in names
-        if name.startswith(_GONE)
+        if _GONE_NAME.fullmatch(name)
     }
 
 
@@ -137,4 +141,5 @@ def _counts_in(known: Mapping[str, Any]) -> Counts:
 def _numbers(known: object) -> "Counter[str]":
     if not isinstance(known, dict):
         return Counter()
-    return Counter({name: n for name, n in known.items() if type(n) is int and n >= 0})
+    pairs = list(known.items())[:_MOST_NAMES]
+    return Counter({name: n for name, n in pairs if type(n) is int and 0 <= n < _MOST})

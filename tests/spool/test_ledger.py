@@ -1,8 +1,11 @@
 """Each request is listed before the app is called, and counted in a snapshot or in a slot, once."""
 
 import asyncio
+import contextlib
 import logging
 import os
+import threading
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -49,12 +52,12 @@ class World:
         stack.add_middleware(StructuredLoggingMiddleware, stream=LogLines())
         self.kit = stack.create_middleware_stack(app)
 
-    def open_segment(self) -> tuple[Segment, Any]:
+    def open_segment(self, first: int) -> tuple[Segment, Any]:
         self.opened += 1
         file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
             os.truncate(file, SEGMENT_BYTES)
-            return Segment(file, b"{}"), self.remove
+            return Segment(file, b"{}", first), self.remove
         finally:
             os.close(file)
 
@@ -115,6 +118,7 @@ async def test_a_session_is_listed_while_it_goes_on(path: Path) -> None:
         await receive()
         seen.append(world.read().in_flight)
         await send({"type": "websocket.accept"})
+        assert world.read().in_flight[0].first_byte_at > 0.0
         await receive()
 
     world = World(path, app)
@@ -171,7 +175,7 @@ async def test_a_directory_that_fails_costs_a_warning_and_no_request(
 ) -> None:
     world = World(path, hello)
 
-    def full() -> Any:
+    def full(_: int) -> Any:
         raise OSError("/spool is full: make room there")
 
     world.ledger._open_segment = full
@@ -333,3 +337,99 @@ async def test_what_the_ring_has_lost_is_counted_and_its_slots_are_given_back(pa
     assert world.outcomes() == {"ok": 5002}
     assert world.ledger.segment is not None
     assert world.ledger.segment.free == SLOTS
+
+
+async def test_what_belongs_to_a_segment_that_was_left_says_nothing_in_the_next(path: Path) -> None:
+    """A request that ends after another segment was opened, or sends after its end."""
+    gate, sends = asyncio.Event(), []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/long":
+            await gate.wait()
+        sends.append(send)
+        await hello({"path": "/200"}, receive, send)
+
+    world = World(path, app)
+    long = asyncio.create_task(request(world.kit, path="/long"))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    world.ledger.close()
+    await request(world.kit, path="/other")
+    before = world.read().ended
+    gate.set()
+    assert (await long).status == 200
+    assert world.read().ended == before
+    assert world.ledger.segment is not None
+    world.clock.move(1.0)
+    world.ledger.flush()
+    assert world.ledger.segment.free == SLOTS
+
+
+async def test_a_send_after_the_end_says_nothing_of_who_has_the_slot_now(path: Path) -> None:
+    late: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if late:
+            with contextlib.suppress(Exception):
+                await late[0]({"type": "http.response.start", "status": 200, "headers": []})
+            (listed,) = world.read().in_flight
+            assert listed.first_byte_at == 0.0
+        else:
+            late.append(send)
+            await hello(scope, receive, send)
+            return
+        await hello({"path": "/200"}, receive, send)
+
+    world = World(path, app)
+    await request(world.kit, path="/200")
+    world.clock.move(1.0)
+    world.ledger.flush()
+    assert (await request(world.kit, path="/200")).status == 200
+
+
+def test_threads_that_serve_while_lifespans_end_are_counted_once(path: Path) -> None:
+    """Whoever lets go of a segment, and whoever has it meanwhile."""
+    world = World(path, hello)
+    kept: Counter[str] = Counter()
+
+    def put_away() -> None:
+        kept.update(world.outcomes())
+        path.unlink()
+
+    world.remove = put_away  # type: ignore[method-assign]
+    stop = threading.Event()
+    served = [0, 0]
+
+    def serve(number: int) -> None:
+        async def run() -> None:
+            while not stop.is_set():
+                assert (await request(world.kit)).status == 200
+                served[number] += 1
+
+        asyncio.run(run())
+
+    threads = [threading.Thread(target=serve, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + 2.0
+    while time.monotonic() < deadline:
+        world.ledger.rest()
+    stop.set()
+    for thread in threads:
+        thread.join()
+    world.ledger.close()
+    assert kept.total() == sum(served) > 100
+
+
+async def test_of_kits_within_one_another_the_outermost_counts(path: Path) -> None:
+    inner = World(path.with_name("inner"), hello)
+    outer = World(path, inner.kit)
+    for _ in range(3):
+        assert (await request(outer.kit, path="/200")).status == 200
+    for world in (outer, inner):
+        world.clock.move(1.0)
+        world.recorder.drain()
+        world.ledger.flush()
+    assert outer.outcomes() == {"ok": 3}
+    assert not inner.opened or inner.outcomes() == {}
+    assert (outer.ledger.unlisted, inner.ledger.unlisted) == (0, 0)

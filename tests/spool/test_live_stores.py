@@ -208,10 +208,9 @@ class Moments:
         Noted.stores = []
         with path.open("r+b") as file:
             segment = Segment(file.fileno(), b"{}")
+        places = [segment.begin("id", "GET", f"/{n}", 1.0, 2.0) or 0 for n in range(1, saves + 1)]
         self.files, self.ended = [path.read_bytes()], [0]
-        for number in range(1, saves + 1):
-            place = segment.begin(f"id-{number}", "GET", f"/{number}", 1.0, 2.0)
-            assert place is not None
+        for number, place in enumerate(places, 1):
             segment.end(place, 1, 3.0)
             self._keep(path.read_bytes(), number)
             Noted.stores.clear()
@@ -275,7 +274,7 @@ def anything_goes(*_: object) -> bool:
     return True
 
 
-def one_of_the_last_two(_: int, reading: Reading, __: list[int], before: int) -> bool:
+def one_of_the_last_two(_: int, reading: Reading, __: int, before: int) -> bool:
     """One that was saved meanwhile is taken alone."""
     return reading.saved in (before, before + 1)
 
@@ -292,18 +291,8 @@ def test_a_reader_that_believes_too_much_is_noticed(
 def test_a_reader_that_does_not_look_at_the_stamps_again_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, real_now, copied = reading_module._decoded, reading_module._stamps_now, list[list[int]]()
-
-    def decoded(data: bytes) -> tuple[Reading, list[int]]:
-        reading, stamps = real(data)
-        copied.append(stamps)
-        return reading, stamps
-
-    def stamps_now(file: int) -> list[int]:
-        return copied.pop() if copied else real_now(file)
-
-    monkeypatch.setattr(reading_module, "_decoded", decoded)
-    monkeypatch.setattr(reading_module, "_stamps_now", stamps_now)
+    real = reading_module._decoded
+    monkeypatch.setattr(reading_module, "_decoded", lambda data, _: real(data))
     with pytest.raises(AssertionError):
         readings(tmp_path / "segment", monkeypatch, seeds=range(200), saves=3, tries=1)
 

@@ -14,7 +14,7 @@ import pytest
 
 from asgi_errorkit.spool import host as host_module
 from asgi_errorkit.spool import leader as leader_module
-from asgi_errorkit.spool.directory import SpoolDirectory
+from asgi_errorkit.spool.directory import SpoolDirectory, SpoolError
 from asgi_errorkit.spool.host import Host
 from asgi_errorkit.spool.leader import Leader
 from asgi_errorkit.spool.results import result_of
@@ -168,9 +168,9 @@ def test_what_makes_no_sense_counts_nothing(path: Path) -> None:
     directory = SpoolDirectory.open(path)
     for name, body in (
         ("totals.ek", b'{"outcomes": {"ok": -1, "x": "y", "z": true}, "folded": 3}'),
-        ("gone-a.ek", b"["),
-        ("gone-b.ek", b'{"outcomes": {"ok": 2}}'),
-        ("gone-c.ek", b'{"outcomes": []}'),
+        ("gone-1-2-0-0-a.ek", b"["),
+        ("gone-1-2-0-0-b.ek", b'{"outcomes": {"ok": 2}}'),
+        ("gone-1-2-0-0-c.ek", b'{"outcomes": []}'),
     ):
         directory.write(name, body)
     assert gone_counts(directory)[0].outcomes == {"ok": 2}
@@ -181,7 +181,7 @@ def test_what_makes_no_sense_counts_nothing(path: Path) -> None:
 def test_who_is_kept_twice_counts_once(path: Path) -> None:
     directory = SpoolDirectory.open(path)
     for _ in range(2):
-        keep_gone(directory, "x", Counts(Counter(ok=3), Counter()))
+        keep_gone(directory, "1-2-0-0-d", Counts(Counter(ok=3), Counter()))
     assert gone_counts(directory)[0].outcomes == {"ok": 3}
 
 
@@ -196,7 +196,7 @@ def test_results_are_those_that_the_tables_say() -> None:
 
 LEADS = """
 import sys, time
-from asgi_errorkit.spool.directory import SpoolDirectory
+from asgi_errorkit.spool.directory import SpoolDirectory, SpoolError
 from asgi_errorkit.spool.leader import Leader
 leader = Leader(SpoolDirectory.open(sys.argv[1]))
 print(leader.is_ours(), flush=True)
@@ -285,3 +285,53 @@ def test_a_forked_child_does_not_lead_and_its_parent_goes_on_to(path: Path) -> N
     os.killpg(process.pid, 9)
     process.communicate()
     other.kill()
+
+
+def test_a_reading_that_fails_for_a_moment_loses_nothing(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such as for want of descriptors; and the death is logged, once."""
+    host = Host(path)
+    died(host, ended=3, failed=0)
+    real = SpoolDirectory.read
+    with pytest.MonkeyPatch.context() as short:
+
+        def fails(self: SpoolDirectory, name: str) -> bytes:
+            if name.startswith("claimed"):
+                raise SpoolError("no descriptors are left", 24)
+            return real(self, name)
+
+        short.setattr(SpoolDirectory, "read", fails)
+        assert host.look() == []
+    assert told(host) == {"ok": 3}
+    assert len(host.look()) == 1
+    assert told(host) == {"ok": 3}
+
+
+def test_a_disk_that_was_full_when_a_worker_died_keeps_nobody_from_being_told(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    host = Host(path)
+    died(host, ended=3, failed=0)
+    with pytest.MonkeyPatch.context() as full:
+
+        def fails(*_: Any) -> Any:
+            raise SpoolError("is full", 28)
+
+        full.setattr(SpoolDirectory, "create", fails)
+        for _ in range(3):
+            assert host.look() == []
+    assert len(host.look()) == 1
+    assert sum("worker_died" in line.getMessage() for line in caplog.records) == 1
+    assert told(host) == {"ok": 3}
+
+
+def test_foreign_files_and_numbers_keep_nobody_from_counting(path: Path) -> None:
+    host = Host(path)
+    (path / "gone-1.ek").mkdir()
+    host.directory.write("gone-1-2-0-0-a.ek", b'{"outcomes": {"ok": 18446744073709551615, "x": 2}}')
+    died(host, ended=3, failed=0)
+    for _ in range(3):
+        host.look()
+        assert told(host) == {"ok": 3, "x": 2}
+    assert orjson.dumps(host.counts().as_dict())
