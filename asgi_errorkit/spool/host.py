@@ -165,8 +165,10 @@ class Host:
             segments = {name: worker for name in names if (worker := self._known(name))}
             counts, gone = gone_counts(self.directory)
             after = self._segment_names()
+            is_steady = all(each.reading.is_steady for each in segments.values())
             is_known = all(name in after or _ident(name) in gone for name in segments)
-            if is_known and (len(segments) == len(names) or names == after):
+            is_all = len(segments) == len(names) or names == after
+            if is_steady and is_known and is_all:
                 break  # none was claimed, or has gone and been folded, before it could be read
         for name, worker in segments.items():
             if _ident(name) not in gone:

@@ -22,6 +22,8 @@ from asgi_errorkit.spool.reading import Reading, decode
 from asgi_errorkit.spool.segment import Segment
 
 LONGEST_SECONDS = 0.004
+LONG_BODY = 50_000
+"""Bytes; long enough to be killed amid it."""
 
 
 class Step(NamedTuple):
@@ -82,7 +84,8 @@ def work(path: Path, truth: mmap.mmap, seed: int) -> None:
         elif kind == "answer":
             segment.first_byte(places[which], 2.5)
         else:
-            segment.save(b'{"ended": %d}' % which, counted, 4.0)
+            padding = b"%d" % (which % 10) * (number % 7 * LONG_BODY // 7)
+            segment.save(b'{"ended": %d, "padding": "%b"}' % (which, padding), counted, 4.0)
             counted.clear()
         words[1] = number
 
@@ -107,6 +110,8 @@ def kill_one(path: Path, truth: mmap.mmap, seed: int, dice: random.Random) -> tu
             os._exit(2)
     words = memoryview(truth).cast("Q")
     while not words[2]:
+        if os.waitpid(child, os.WNOHANG)[0]:
+            raise RuntimeError("a worker has left before it began")
         time.sleep(0.0001)
     time.sleep(dice.random() * LONGEST_SECONDS)
     os.kill(child, signal.SIGKILL)

@@ -2,6 +2,7 @@
 
 import os
 import random
+import tracemalloc
 from math import isfinite
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from asgi_errorkit.spool import reading as reading_module
 from asgi_errorkit.spool.layout import (
+    ABOUT,
     AREAS,
     FIRST_SLOT,
     PAGE,
@@ -102,6 +104,61 @@ def test_a_hundred_thousand_mutations_are_read_or_refused(
             body[place : place + len(was)] = was
     assert check(body)
     assert MUTATIONS * 0.1 < read < MUTATIONS * 0.95
+
+
+def test_pages_of_other_moments_and_of_aliens_are_read_or_refused(
+    body: bytearray, tmp_path: Path
+) -> None:
+    """As a disk may leave them: some older, some at the wrong place, some of something else."""
+    path = tmp_path / "segment"
+    path.touch()
+    os.truncate(path, SEGMENT_BYTES)
+    with path.open("r+b") as file:
+        other = Segment(file.fileno(), b'{"pid": 8}')
+    for number in range(LISTED):
+        other.save(b'{"outcomes": {"ok": %d}}' % number, [], 4.0)
+    sources = [bytes(body), path.read_bytes(), bytes(SEGMENT_BYTES), b"\xff" * SEGMENT_BYTES]
+    dice = random.Random(3)
+    last = SEGMENT_BYTES // PAGE - 1
+    places = [0, FIRST_SLOT // PAGE, *(start // PAGE for start in AREAS)]
+    read = 0
+    for _ in range(1000):
+        undo = []
+        for _splice in range(dice.choice([1, 1, 3])):
+            to = dice.choice([*places[1:], *places, dice.randint(0, last)]) * PAGE
+            start = dice.choice([to, to, dice.randint(0, last) * PAGE])
+            undo.append((to, bytes(body[to : to + PAGE])))
+            body[to : to + PAGE] = dice.choice(sources)[start : start + PAGE]
+        read += check(body)
+        for place, was in reversed(undo):
+            body[place : place + PAGE] = was
+    assert 200 < read < 1000
+
+
+@pytest.mark.parametrize("start", [b"\x7fELF", b"SQLite format 3\0", b"PK\3\4", b"\n" * 8, b"{}"])
+def test_a_file_of_something_else_is_refused(start: bytes) -> None:
+    with pytest.raises(DamagedSegmentError, match="no segment"):
+        decode(start.ljust(SEGMENT_BYTES, b"x"))
+
+
+@pytest.mark.parametrize("word", [0xFFFF, 2**64 - 1, 2**63, SEGMENT_BYTES])
+def test_no_length_that_is_told_makes_it_take_memory(body: bytearray, word: int) -> None:
+    """Each word of the file says it, but for those that say what it is."""
+    words = memoryview(body).cast("Q")
+    for place in range(HeaderWord.ENDING + 1, len(words)):
+        words[place] = word
+    words.release()
+    # In the header the text may be damaged as well: who it is about is checked first.
+    body[ABOUT : ABOUT + 10] = b'{"pid": 7}'
+    data = bytes(body)
+    tracemalloc.start()
+    try:
+        reading = decode(data)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (reading.in_flight, reading.ended, reading.body) == ([], [], None)
+    assert most < 2_000_000
 
 
 def test_slots_of_any_content_are_read_or_left_out(body: bytearray) -> None:

@@ -21,7 +21,7 @@ from asgi_errorkit.spool.segment import Segment
 
 SLOTS = 6
 AREAS = (FIRST_SLOT + SLOTS * SLOT_BYTES, FIRST_SLOT + SLOTS * SLOT_BYTES + PAGE)
-SMALL = {
+SMALL: dict[str, Any] = {
     "SLOTS": SLOTS,
     "AREAS": AREAS,
     "AREA_BYTES": PAGE,
@@ -190,7 +190,7 @@ def test_a_steady_reading_counts_each_request_once(
 ) -> None:
     """Wherever the reader was held up, and for however long."""
     steady, number = readings(
-        tmp_path / "segment", monkeypatch, seeds=range(150), saves=saves, tries=tries
+        tmp_path / "segment", monkeypatch, seeds=range(100), saves=saves, tries=tries
     )
     assert steady > number * (0.05 if tries == 1 else 0.7)
     assert steady > 80
@@ -288,11 +288,18 @@ def test_a_reader_that_believes_too_much_is_noticed(
         all_held_up(tmp_path / "segment", monkeypatch)
 
 
+class Anything(list[int]):
+    """Stamps that none is missing from."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
 def test_a_reader_that_does_not_look_at_the_stamps_again_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = reading_module._decoded
-    monkeypatch.setattr(reading_module, "_decoded", lambda data, _: real(data))
+    real = reading_module._stamps_now
+    monkeypatch.setattr(reading_module, "_stamps_now", lambda file: Anything(real(file)))
     with pytest.raises(AssertionError):
         readings(tmp_path / "segment", monkeypatch, seeds=range(200), saves=3, tries=1)
 
