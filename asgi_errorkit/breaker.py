@@ -4,11 +4,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 from itertools import count
-from math import inf
+from math import inf, nextafter
 from random import random as random_share
 from threading import Lock, RLock
 from types import TracebackType
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import Any, Protocol, Self, TypeAlias, TypeVar
 
 from asgi_errorkit.async_library import is_cut
 from asgi_errorkit.call_window import (
@@ -18,15 +18,16 @@ from asgi_errorkit.call_window import (
     SLOW_FAILED,
     CountWindow,
     TimeWindow,
+    Totals,
 )
 from asgi_errorkit.circuit_policy import CircuitPolicy
-from asgi_errorkit.circuit_state import MOVES, CircuitState, StateChange
+from asgi_errorkit.circuit_state import MOVES, CircuitState, StateChange, Told
 from asgi_errorkit.entered import enter, guarded, leave
 from asgi_errorkit.errors import CircuitOpenError, ErrorType, PublicError
 from asgi_errorkit.forks import reset_in_child
 from asgi_errorkit.options import check_callable, check_text, check_type
 
-__all__ = ["CircuitBreaker"]
+__all__ = ["CircuitBreaker", "Places"]
 
 Clock: TypeAlias = Callable[[], float]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -47,6 +48,31 @@ _LEAST_RETRY_SECONDS = 1.0  # what to tell those who come while others probe
 # Numbers of permits, unique in the process and rising: one of another breaker is nobody's here.
 next_permit = count(1).__next__
 _NOBODYS = -1
+
+# Workers that decide at the same moment must not do so at the very same.
+_SHARE_SECONDS = 1e-6
+
+# In the place of the first of a run: a success clears it, as it does all of the run.
+_NO_FAILURE = -inf
+
+
+class Places(Protocol):
+    """Room for the probes of a circuit, which the workers of a host share.
+
+    Never raises, and never waits.
+    """
+
+    def take(self, most: int) -> bool:
+        """Take one of so many, or learn that there is none."""
+        ...
+
+    def keep(self, number: int) -> None:
+        """Give back what has been taken beyond that number."""
+        ...
+
+    def forget(self) -> None:
+        """In a forked child: what was taken is the parent's."""
+        ...
 
 
 class CircuitBreaker:
@@ -125,6 +151,16 @@ class CircuitBreaker:
         self._retry_at = inf
         self._half_opened_at = 0.0
         self._opened: tuple[float, int | None, float | None] | None = None
+        self._since = self._era = self._hand = 0.0  # see `Told`
+        self._judged = Totals(0, 0, 0), (0, 0.0)  # what it opened for
+        self._opened_by_run = False
+        self._run_opens = policy.consecutive_failures or 0
+        self._elsewhere = 0  # successes of the probes of other workers
+        self._succeeded_at = -inf  # not later than that, as far as somebody has looked
+        self._watched = 0
+        # Set by `Breakers`, where the workers of a host act together.
+        self._places: Places | None = None
+        self._note: Callable[[str], object] | None = None  # told the name when others want to know
         self._begin(policy.initial_state)
         self._first_permit = self._permit
         if on_change is not None:
@@ -332,6 +368,44 @@ class CircuitBreaker:
         self._overdue.clear()
         self._going.clear()
         self._untold.clear()
+        if self._places is not None:
+            self._places.forget()
+
+    # Among the workers of a host
+
+    def told(self) -> Told:
+        """What the others are to know of it."""
+        with self._lock:
+            return self._told(self._clock())
+
+    def tend(self) -> None:
+        """Let probes whose time is up give their places back, though nobody asks."""
+        self._do(self._tended)
+
+    def watch_run(self) -> None:
+        """Note whether there was a success since the last look: who has one goes on alone."""
+        with self._lock:
+            run = self._run.copy()  # a success may clear it meanwhile
+            if run and run[0] == _NO_FAILURE:
+                return
+            if self._watched == self._begun:
+                self._succeeded_at = run[0] if run else self._clock()
+            self._watched = self._begun
+            self._run.appendleft(_NO_FAILURE)
+
+    def follow(self, told: Told, seen: Told) -> None:
+        """Take over a state of the whole host, unless this is no more as it was ``seen``."""
+        self._do(self._follow, told, seen)
+
+    def open_for_all(
+        self, why: str, opened_by: tuple[int, float], run_since: float, seen: Told
+    ) -> None:
+        """Open, or stay so, by what all workers have counted. ``run_since``: of failures in a row."""
+        self._do(self._open_for_all, why, opened_by, run_since, seen)
+
+    def hear(self, successes: int, seen: Told) -> None:
+        """So many probes of other workers have fared well since it opened."""
+        self._do(self._hear, successes, seen)
 
     # Around a call
 
@@ -440,9 +514,15 @@ class CircuitBreaker:
     def _take_probe(self, now: float) -> int:
         if len(self._probes) >= self.policy.max_concurrent_probes:
             return 0
+        if self._places is not None and not self._places.take(self.policy.max_concurrent_probes):
+            return 0
         permit = next_permit()
         self._probes[permit] = now + self.policy.probe_seconds
         return permit
+
+    def _give_places_back(self) -> None:
+        if self._places is not None:
+            self._places.keep(len(self._probes))
 
     def _expire(self, now: float) -> None:
         while self._probes:
@@ -450,6 +530,7 @@ class CircuitBreaker:
             if self._probes[oldest] > now:
                 return
             del self._probes[oldest]
+            self._give_places_back()
             self.expired += 1
             if not self._fared_well(oldest, now):
                 self._overdue[oldest] = None
@@ -481,6 +562,7 @@ class CircuitBreaker:
         """Whether it was a probe's of this time; from now on it is not."""
         self._going.pop(permit, None)
         if self._probes.pop(permit, None) is not None:
+            self._give_places_back()
             return True
         return self._overdue.pop(permit, permit) is None
 
@@ -511,6 +593,9 @@ class CircuitBreaker:
             self._run.clear()
         if kind == OK:
             return
+        self._run_opens = in_a_row or self._run_opens
+        if self._note is not None:
+            self._note(self.name)
         why = self._why_to_open(now, in_a_row)
         if why is None:
             return
@@ -529,19 +614,11 @@ class CircuitBreaker:
             return f"{in_a_row} failures in a row", in_a_row
         if not self._has_rates:
             return None
-        totals = self._window.totals(now)
-        if totals.calls < self.policy.minimum_number_of_calls:
-            return None
-        most_failed = self.policy.failure_rate_threshold
-        if most_failed is not None and totals.failure_rate >= most_failed:
-            return f"{totals.failed} of {totals.calls} calls failed", most_failed
-        most_slow = self.policy.slow_call_rate_threshold
-        if most_slow is not None and totals.slow_call_rate >= most_slow:
-            return f"{totals.slow} of {totals.calls} calls were slow", most_slow
-        return None
+        return self.policy.why_to_open(*self._window.totals(now))
 
     def _is_run(self, length: int, now: float) -> bool:
-        if len(self._run) < length:
+        known = len(self._run)
+        if known < length or (known == length and _NO_FAILURE in self._run):
             return False
         return (
             self.policy.window_seconds is None
@@ -563,8 +640,14 @@ class CircuitBreaker:
 
     def _fare_well(self, now: float) -> None:
         self._successes += 1
-        if self._successes >= self.policy.successes_to_close:
-            self._move(_CLOSED, now, f"{self._successes} probes fared well")
+        if self._note is not None:
+            self._note(self.name)
+        self._close_if_well(now)
+
+    def _close_if_well(self, now: float) -> None:
+        successes = self._successes + self._elsewhere
+        if successes >= self.policy.successes_to_close:
+            self._move(_CLOSED, now, f"{successes} probes fared well")
 
     def _look(self, now: float | None = None) -> None:
         """Take the steps that only time asks for."""
@@ -587,6 +670,8 @@ class CircuitBreaker:
             self._forget()
         elif self._state is not to:
             self._move(to, now, "by hand")
+        self._arrive(now)
+        self._era = self._hand = self._since
 
     def _move(
         self,
@@ -597,11 +682,15 @@ class CircuitBreaker:
     ) -> None:
         """The one door that every change of state goes through; the lock is held."""
         was, at = self._state, self._wall_clock()
+        is_of_all = self._since == self._era and was in (_OPEN, _HALF_OPEN)
         if to not in MOVES[was]:
             raise RuntimeError(f"a breaker cannot go from {was.value} to {to.value}")
         if to is _OPEN:
             self._retry_at = now + self._span()
             self._trips += 1
+            if was is not _HALF_OPEN:
+                self._judged = self._window.totals(now), self._run_now(now)
+                self._opened_by_run = False
         if to in _REFUSES:
             before = self._opened or (at, None, None)
             self._opened = (at, opened_by[0] or before[1], opened_by[1] or before[2])
@@ -610,7 +699,18 @@ class CircuitBreaker:
             self._trips = 0
         self._half_opened_at = now
         self._begin(to)
+        if to is not _HALF_OPEN:
+            self._arrive(now)
+            if is_of_all or self.policy.across_workers == "own":
+                self._era = self._since
         self._untold.append(StateChange(self.name, was, to, at, why))
+
+    def _arrive(self, now: float) -> None:
+        """It is so from now on: after whatever was known before, though clocks may differ."""
+        known = nextafter(max(self._since, self._era, self._hand), inf)
+        self._since = max(now, known) + _SHARE_SECONDS * random_share()  # noqa: S311
+        if self._note is not None:
+            self._note(self.name)
 
     def _span(self) -> float:
         """How long to stay open this time, in seconds."""
@@ -626,7 +726,8 @@ class CircuitBreaker:
         self._probes.clear()
         self._overdue.clear()
         self._going.clear()
-        self._successes = 0
+        self._successes = self._elsewhere = 0
+        self._give_places_back()
         self._state = state
         self._start(window)
         self._begun = next_permit()
@@ -646,6 +747,104 @@ class CircuitBreaker:
         # What a success that is neither slow nor late has to do; None where that needs a lock.
         is_plain = not self.is_timed and self._state in _COUNTS
         self._add_ok = window.add_ok if is_plain else None
+
+    def _told(self, now: float) -> Told:
+        state = self._state
+        totals, run = Totals(0, 0, 0), (0, 0.0)
+        if state is _CLOSED:
+            totals, run = self._window.totals(now), self._run_now(now)
+        elif state is _OPEN:
+            totals, run = self._judged
+        at, count, threshold = self._opened or (0.0, None, None)
+        return Told(
+            self.name,
+            state,
+            self._since,
+            self._era,
+            self._hand,
+            retry_at=self._retry_at if state in (_OPEN, _HALF_OPEN) else 0.0,
+            trips=self._trips,
+            error_type=self.error_type.value,
+            triggered_at=at,
+            error_count=count or 0,
+            threshold=threshold or 0.0,
+            calls=totals.calls,
+            failed=totals.failed,
+            slow=totals.slow,
+            run=run[0],
+            run_since=run[1],
+            run_opens=self._run_opens,
+            opened_by_run=self._opened_by_run,
+            successes=self._successes,
+            succeeded_at=self._succeeded_at,
+        )
+
+    def _run_now(self, now: float) -> tuple[int, float]:
+        """How many failures in a row there are, of those that can open it, and since when."""
+        seconds = self.policy.window_seconds or inf
+        latest = [*self._run.copy()][-self._run_opens :] if self._run_opens else []
+        counted = [at for at in latest if at > _NO_FAILURE and now - at <= seconds]
+        return len(counted), min(counted, default=0.0)
+
+    def _tended(self) -> None:
+        if self._state is _HALF_OPEN:
+            self._expire(self._clock())
+
+    def _is_as(self, seen: Told) -> bool:
+        return (self._since, self._era, self._hand) == (seen.since, seen.era, seen.hand)
+
+    def _follow(self, told: Told, seen: Told) -> None:
+        now = self._clock()
+        self._look(now)
+        if not self._is_as(seen):
+            return
+        was, by_hand = self._state, told.hand > self._hand
+        is_own = self._since != self._era and was in (_OPEN, _HALF_OPEN)
+        self._era, self._hand = told.era, told.hand
+        if self._note is not None:  # others may hear of it from this worker alone
+            self._note(self.name)
+        to = _OPEN if told.state is _HALF_OPEN else told.state
+        if to is _CLOSED and is_own and not by_hand:
+            return  # what it has opened for alone, the others cannot judge
+        if was is not to:
+            self._move(to, now, f"{'by hand' if by_hand else to.value} at another worker")
+        elif to is _CLOSED and by_hand:
+            self._forget()
+        self._since = self._era = told.era
+        if to is _OPEN:
+            self._open_as(told, now)
+
+    def _open_as(self, told: Told, now: float) -> None:
+        latest = now + self.policy.longest_seconds * (1.0 + self.policy.jitter)
+        self._retry_at = min(told.retry_at, latest)
+        self._trips = told.trips
+        self._opened_by_run = told.opened_by_run
+        self._judged = self._judged[0], (self._judged[1][0], told.run_since)
+        at = told.triggered_at or self._wall_clock()
+        self._opened = (at, told.error_count or None, told.threshold or None)
+        if told.error_type:
+            self.error_type = ErrorType(told.error_type)
+        self._look(now)
+
+    def _open_for_all(
+        self, why: str, opened_by: tuple[int, float], run_since: float, seen: Told
+    ) -> None:
+        now = self._clock()
+        self._look(now)
+        if not self._is_as(seen) or self._state not in (_CLOSED, _OPEN):
+            return
+        if self._state is _CLOSED:
+            self._move(_OPEN, now, why, opened_by)
+            self._opened_by_run = run_since > 0
+            self._judged = self._judged[0], (self._judged[1][0], run_since or self._judged[1][1])
+        self._era = self._since
+        if self._note is not None:
+            self._note(self.name)
+
+    def _hear(self, successes: int, seen: Told) -> None:
+        if self._is_as(seen) and self._state is _HALF_OPEN:
+            self._elsewhere = successes
+            self._close_if_well(self._clock())
 
     def _is_ignored(self, exc: BaseException) -> bool:
         if issubclass(type(exc), self.policy.ignore):

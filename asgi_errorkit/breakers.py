@@ -4,16 +4,17 @@
 import logging
 from collections.abc import Callable
 from threading import RLock
-from typing import Any
+from typing import Any, Protocol
+from zlib import crc32
 
-from asgi_errorkit.breaker import CircuitBreaker
+from asgi_errorkit.breaker import CircuitBreaker, Places
 from asgi_errorkit.circuit_policy import CircuitPolicy
 from asgi_errorkit.circuit_state import CircuitState, StateChange
 from asgi_errorkit.errors import ErrorType
 from asgi_errorkit.forks import reset_in_child
 from asgi_errorkit.options import check_callable, check_text, check_whole
 
-__all__ = ["Breakers"]
+__all__ = ["Across", "Breakers"]
 
 logger = logging.getLogger("asgi_errorkit.breaker")
 
@@ -22,6 +23,27 @@ _LEVELS = {
     CircuitState.FORCED_OPEN: logging.CRITICAL,
     CircuitState.METRICS_ONLY: logging.WARNING,
 }
+
+
+class Across(Protocol):
+    """What has the breakers of one worker act together with those of the others of its host."""
+
+    @property
+    def note(self) -> Callable[[str], object]:
+        """Told the name when others want to know of a circuit; never raises."""
+        ...
+
+    def meet(self, breaker: CircuitBreaker) -> None:
+        """One that is new begins as the others are. Never raises."""
+        ...
+
+    def places(self, name: str) -> Places:
+        """Where its probes are, those of all workers."""
+        ...
+
+    def as_dict(self) -> dict[str, Any]:
+        """What went wrong with it, in numbers."""
+        ...
 
 
 class Breakers:
@@ -51,6 +73,8 @@ class Breakers:
         self._lock = RLock()
         # Found by a dictionary's own method: a circuit that never failed costs a look-up.
         self.get = self._breakers.get
+        self.across: Across | None = None
+        self._rules: dict[CircuitPolicy, int] = {}  # those that requests make circuits with
         reset_in_child(self)
 
     def of(
@@ -74,9 +98,11 @@ class Breakers:
                 self._named.add(name)
             return found
         check_text("name", name, example="model:sdxl")
+        is_new = False
         with self._lock:
             found = self._breakers.get(name)
             if found is None:
+                is_new = True
                 found = self._made(name, policy, error_type or _type_in(name))
                 if is_kept:
                     self._kept.add(name)
@@ -85,7 +111,36 @@ class Breakers:
                 if is_named:
                     self._named.add(name)
                 self._breakers[name] = found
+        if is_new and found._note is not None and self.across is not None:
+            self.across.meet(found)  # with no lock held: listeners may be told
         return found
+
+    def act_across(self, across: Across) -> None:
+        """Have these act together with those of other workers, but for whose policy says no."""
+        with self._lock:
+            self.across = across
+            for breaker in self._breakers.values():
+                self._join(breaker)
+
+    def know(self, policy: CircuitPolicy) -> None:
+        """Requests make circuits of that policy: one that other workers tell of is made here too."""
+        self._rules[policy] = crc32(repr(policy).encode()) or 1
+
+    def rules_of(self, breaker: CircuitBreaker) -> int:
+        """A number for the policy of one that requests have made, the same in all workers; else 0."""
+        return 0 if breaker.name in self._named else self._rules.get(breaker.policy, 0)
+
+    def policy_of(self, rules: int) -> CircuitPolicy | None:
+        """The policy of that number, if it is known here."""
+        return next((policy for policy, known in self._rules.items() if known == rules), None)
+
+    def is_used(self) -> bool:
+        """Whether there is any circuit, or requests may make one."""
+        return bool(self._breakers or self._rules)
+
+    def with_runs(self) -> list[CircuitBreaker]:
+        """Those that open at so many failures in a row."""
+        return [breaker for breaker in self.all() if breaker._run_opens]
 
     def add_listener(self, listener: Callable[[StateChange], object]) -> None:
         """Have a callable told of every `StateChange` of every breaker, outside of any lock."""
@@ -129,7 +184,13 @@ class Breakers:
         # What has been checked before is not checked again: a request may wait for this.
         made._clock, made._wall_clock = self._clock, self._wall_clock
         made._listeners += self._listeners
+        self._join(made)
         return made
+
+    def _join(self, breaker: CircuitBreaker) -> None:
+        if self.across is not None and breaker.policy.across_workers != "none":
+            breaker._places = self.across.places(breaker.name)
+            breaker._note = self.across.note
 
     def _forget_one(self) -> None:
         others = [each for each in self._breakers.values() if each.name not in self._kept]

@@ -1,11 +1,14 @@
 """When a circuit opens, for how long, and what closes it again."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from asgi_errorkit.circuit_state import CircuitState
 from asgi_errorkit.options import check_number, check_whole
 
-__all__ = ["CircuitPolicy"]
+__all__ = ["AcrossWorkers", "CircuitPolicy"]
+
+AcrossWorkers = Literal["merged", "own", "none"]
 
 _MOST = 10_000
 _DAY_SECONDS = 86_400
@@ -28,6 +31,11 @@ class CircuitPolicy:
     ``quiet_seconds`` it also closes when so long nothing has failed and nobody probes: for a
     breaker that is told of failures alone. ``initial_state`` METRICS_ONLY is the way to roll out.
 
+    Where the workers of a host keep a record, ``across_workers`` says when all of them open:
+    "merged", when the calls of all together ask for it, so that one that fails by itself opens alone;
+    "own", when any of them opens; "none": each is alone. But for that they open, close and probe
+    together: ``max_concurrent_probes`` and ``successes_to_close`` are the host's.
+
     Exceptions of the classes ``ignore`` count for nothing; of the others those of ``failures`` are
     failures. The defaults of the rates are resilience4j's, the first time open is Polly's. The
     longest is less than is usual: what has recovered is left alone for as long as that, and a call
@@ -49,6 +57,7 @@ class CircuitPolicy:
     probe_seconds: float = 60.0
     quiet_seconds: float | None = None
     initial_state: CircuitState = CircuitState.CLOSED
+    across_workers: AcrossWorkers = "merged"
     failures: type[BaseException] | tuple[type[BaseException], ...] = Exception
     ignore: type[BaseException] | tuple[type[BaseException], ...] = ()
 
@@ -59,6 +68,11 @@ class CircuitPolicy:
         for name, example in (("max_concurrent_probes", 1), ("successes_to_close", 3)):
             check_whole(name, getattr(self, name), least=1, most=_MOST, example=example)
         _check_state(self.initial_state)
+        if self.across_workers not in get_args(AcrossWorkers):
+            raise ValueError(
+                "across_workers must be one of 'merged', 'own' and 'none'; got "
+                f"{self.across_workers!r:.200}"
+            )
         _check_classes("failures", self.failures)
         _check_classes("ignore", self.ignore)
 
@@ -67,6 +81,17 @@ class CircuitPolicy:
         """How long it stays open at most, but for the jitter."""
         longest = self.max_open_seconds
         return max(_LONGEST_SECONDS, self.open_seconds) if longest is None else longest
+
+    def why_to_open(self, calls: int, failed: int, slow: int) -> tuple[str, float] | None:
+        """Why so many calls open a circuit, and the rate that they have reached; None if they do not."""
+        if calls < self.minimum_number_of_calls:
+            return None
+        most_failed, most_slow = self.failure_rate_threshold, self.slow_call_rate_threshold
+        if most_failed is not None and calls and failed / calls >= most_failed:
+            return f"{failed} of {calls} calls failed", most_failed
+        if most_slow is not None and calls and slow / calls >= most_slow:
+            return f"{slow} of {calls} calls were slow", most_slow
+        return None
 
     def _check_rates(self) -> None:
         for name in ("failure_rate_threshold", "slow_call_rate_threshold"):

@@ -5,7 +5,15 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-__all__ = ["CIRCUIT_CLOSED", "CIRCUIT_HALF_OPEN", "CIRCUIT_OPEN", "CircuitState", "StateChange"]
+__all__ = [
+    "BY_HAND",
+    "CIRCUIT_CLOSED",
+    "CIRCUIT_HALF_OPEN",
+    "CIRCUIT_OPEN",
+    "CircuitState",
+    "StateChange",
+    "Told",
+]
 
 
 class CircuitState(Enum):
@@ -25,13 +33,16 @@ CIRCUIT_CLOSED: Final = CircuitState.CLOSED.value
 CIRCUIT_OPEN: Final = CircuitState.OPEN.value
 CIRCUIT_HALF_OPEN: Final = CircuitState.HALF_OPEN.value
 
-_BY_HAND = frozenset((CircuitState.FORCED_OPEN, CircuitState.DISABLED, CircuitState.METRICS_ONLY))
+BY_HAND: Final = frozenset(
+    (CircuitState.FORCED_OPEN, CircuitState.DISABLED, CircuitState.METRICS_ONLY)
+)
+"""The states that a breaker is put into, and leaves when it is told to."""
 
 MOVES: Mapping[CircuitState, frozenset[CircuitState]] = MappingProxyType(
     {
-        CircuitState.CLOSED: frozenset((CircuitState.OPEN, *_BY_HAND)),
-        CircuitState.OPEN: frozenset((CircuitState.HALF_OPEN, CircuitState.CLOSED, *_BY_HAND)),
-        CircuitState.HALF_OPEN: frozenset((CircuitState.OPEN, CircuitState.CLOSED, *_BY_HAND)),
+        CircuitState.CLOSED: frozenset((CircuitState.OPEN, *BY_HAND)),
+        CircuitState.OPEN: frozenset((CircuitState.HALF_OPEN, CircuitState.CLOSED, *BY_HAND)),
+        CircuitState.HALF_OPEN: frozenset((CircuitState.OPEN, CircuitState.CLOSED, *BY_HAND)),
         CircuitState.FORCED_OPEN: frozenset(
             (
                 CircuitState.CLOSED,
@@ -72,3 +83,35 @@ class StateChange(NamedTuple):
     now: CircuitState
     at: float
     why: str
+
+
+class Told(NamedTuple):
+    """What one worker knows of a circuit, for the others of its host; times are by their clock.
+
+    A state is the whole host's if it came ``since`` the ``era``: the others take it over, the latest
+    of what somebody asked for by ``hand`` first, then the latest era. Else it is this worker's own.
+    What was counted is that of the window while it is closed, and of an open circuit what it opened
+    for.
+    """
+
+    name: str
+    state: CircuitState = CircuitState.CLOSED
+    since: float = 0.0  # of one that is half-open: when it opened
+    era: float = 0.0
+    hand: float = 0.0
+    retry_at: float = 0.0
+    trips: int = 0
+    error_type: str = ""
+    triggered_at: float = 0.0  # seconds since 1970
+    error_count: int = 0
+    threshold: float = 0.0
+    calls: int = 0
+    failed: int = 0
+    slow: int = 0
+    run: int = 0  # failures in a row, of those that can open it
+    run_since: float = 0.0
+    run_opens: int = 0  # how many do; 0: no number does
+    opened_by_run: bool = False
+    successes: int = 0  # of probes, since it is half-open
+    rules: int = 0  # which policy, of those that requests make circuits with; 0: another
+    succeeded_at: float = 0.0  # not later than that; told to nobody

@@ -1,7 +1,11 @@
 """The one frame around the app: opens an exchange, watches it, and publishes what happened."""
 
+import logging
 from collections.abc import Awaitable
-from typing import Any
+from contextlib import suppress
+from contextvars import ContextVar
+from typing import Any, TypeAlias
+from weakref import ref
 
 from asgi_errorkit.apps import coroutine_marker
 from asgi_errorkit.choices import Choices
@@ -45,14 +49,19 @@ from asgi_errorkit.failure import (
     tell_apart,
 )
 from asgi_errorkit.holding import after_held, let_go, nothing, release
-from asgi_errorkit.joining import begin_running, gather, join
-from asgi_errorkit.recorder import BATCH, note_route, plain_status, tell_joined
+from asgi_errorkit.joining import begin_running, gather, join, note_overlooked
+from asgi_errorkit.recorder import BATCH, Recorder, note_route, plain_status, tell_joined
 from asgi_errorkit.response import FILE_BODIES, headers_of, watch_file, with_header
 from asgi_errorkit.session import serve_session
 from asgi_errorkit.told import take_known
 from asgi_errorkit.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["frame"]
+
+logger = logging.getLogger("asgi_errorkit")
+
+_Outermost: TypeAlias = tuple[object, "ref[Recorder] | None"]
+_outermost: ContextVar[_Outermost] = ContextVar("asgi_errorkit_lifespan", default=(None, None))
 
 
 def frame(app: ASGIApp, choices: Choices) -> ASGIApp:
@@ -236,16 +245,52 @@ async def serve_unknown(
 async def serve_other(
     app: ASGIApp, choices: Choices, scope: Scope, receive: Receive, send: Send
 ) -> Any:
-    """Websocket sessions are watched too; all else passes, and a lifespan's end flushes."""
+    """Websocket sessions are watched too; all else passes."""
     if scope.get("type") == "websocket":
         return await serve_session(app, choices, scope, receive, send)
-    if scope.get("type") != "lifespan":
-        return await serve_unknown(app, choices, scope, receive, send)
+    if scope.get("type") == "lifespan":
+        return await serve_lifespan(app, choices, scope, receive, send)
+    return await serve_unknown(app, choices, scope, receive, send)
+
+
+async def serve_lifespan(
+    app: ASGIApp, choices: Choices, scope: Scope, receive: Receive, send: Send
+) -> Any:
+    """It passes untouched; its beginning opens the record, and its end flushes."""
+    recorder = choices.recorder
     if choices.prepare is not None:
         choices.prepare(scope)
+    outer = _recorder_further_out(scope)
+    token = _outermost.set((scope.get("asgi"), ref(recorder))) if outer is None else None
+    _begin_record(recorder, outer)
     try:
         return await app(scope, receive, send)
     finally:
-        choices.recorder.flush()
-        if choices.recorder.ledger is not None:
-            choices.recorder.ledger.rest()
+        if token is not None:
+            with suppress(ValueError):  # it ends in another context than it began in
+                _outermost.reset(token)
+        recorder.flush()
+        if recorder.ledger is not None:
+            recorder.ledger.rest()
+
+
+def _recorder_further_out(scope: Scope) -> Recorder | None:
+    """That of the outermost frame that this lifespan has gone through.
+
+    A copy of a scope has the same ``asgi`` in it; a further server has its own, also one that the
+    app itself has started, whose tasks inherit the context.
+    """
+    asgi, recorder_ref = _outermost.get()
+    return recorder_ref() if recorder_ref is not None and asgi is scope.get("asgi") else None
+
+
+def _begin_record(recorder: Recorder, outer: Recorder | None) -> None:
+    """Whose record it is, is on it, and looks after the dead, before the first request."""
+    try:
+        if outer is not None and outer is not recorder:
+            note_overlooked(outer, recorder)
+        elif recorder.ledger is not None:
+            recorder.ledger.open()
+            recorder.start()
+    except Exception as error:  # the first request does it as well
+        logger.warning("the record of this process cannot be opened yet", exc_info=error)

@@ -133,7 +133,16 @@ class Windows(Generic[B]):
     count that is not above zero.
     """
 
-    __slots__ = ("_bucket", "_count", "_kept", "_make", "_newest", "_tick", "_width")
+    __slots__ = (
+        "_bucket",
+        "_count",
+        "_kept",
+        "_make",
+        "_newest",
+        "_tick",
+        "_touched",
+        "width_seconds",
+    )
 
     def __init__(self, make: Callable[[], B], *, width_seconds: float, count: int) -> None:
         if not (isfinite(width_seconds) and width_seconds > 0):
@@ -141,16 +150,23 @@ class Windows(Generic[B]):
         if count < 1:
             raise ValueError(f"count must be at least 1 bucket; got {count!r}")
         self._make = make
-        self._width = float(width_seconds)
+        self.width_seconds = float(width_seconds)
         self._count = count
+        self._touched: set[int] | None = None  # ticks that were written, once somebody asks
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything."""
         self._kept: dict[int, tuple[int, B]] = {}  # place in the ring -> (tick, bucket)
         self._newest = -inf
         self._tick = -inf
         self._bucket: B
+        if self._touched is not None:
+            self._touched.clear()
 
     def at(self, now: float) -> B:
         """The bucket of this time; a time older than the history gets the oldest bucket of it."""
-        tick = now // self._width
+        tick = now // self.width_seconds
         if tick == self._tick:
             return self._bucket
         return self._turn(tick)
@@ -163,7 +179,24 @@ class Windows(Generic[B]):
         if kept is None or kept[0] != tick:
             kept = self._kept[place] = (tick, self._make())
         self._tick, self._bucket = float(tick), kept[1]
+        if self._touched is not None:
+            self._touched.add(tick)
         return self._bucket
+
+    def touched(self) -> set[int]:
+        """The numbers of the buckets that may have changed since it was asked last."""
+        before = self._touched
+        if before is None:
+            before = {tick for tick, _ in self._kept.values()}
+        self._touched = set() if self._tick == -inf else {int(self._tick)}
+        return before
+
+    def between(self, since: float, until: float) -> list[B]:
+        """The buckets that begin at ``since`` or later, and before ``until``, oldest first."""
+        first, beyond = ceil(since / self.width_seconds), ceil(until / self.width_seconds)
+        first = max(first, beyond - self._count)
+        kept = (self._kept.get(tick % self._count) for tick in range(first, beyond))
+        return [bucket for tick, bucket in filter(None, kept) if first <= tick < beyond]
 
     def last(self, seconds: float, now: float) -> list[B]:
         """The buckets that overlap the last ``seconds`` before ``now``, oldest first.
@@ -173,9 +206,9 @@ class Windows(Generic[B]):
         """
         if not seconds > 0:
             raise ValueError(f"seconds must be above zero, e.g. 300.0; got {seconds!r}")
-        latest = now // self._width
+        latest = now // self.width_seconds
         oldest = max(self._newest, latest) - self._count + 1
-        seconds = min(seconds, self._width * self._count)  # infinity is a fair question
-        first = max((now - seconds) // self._width, oldest)
+        seconds = min(seconds, self.width_seconds * self._count)  # infinity is a fair question
+        first = max((now - seconds) // self.width_seconds, oldest)
         kept = (self._kept.get(tick % self._count) for tick in range(int(first), int(latest) + 1))
         return [bucket for tick, bucket in filter(None, kept) if first <= tick <= latest]

@@ -9,9 +9,10 @@ from asgi_errorkit.choices import Answers, Choices
 from asgi_errorkit.exchange import OPENER, Exchange, begin, route_of, state_in
 from asgi_errorkit.failure import failed, fill_silence, tell
 from asgi_errorkit.holding import after_held, holds, let_go, nothing, release
+from asgi_errorkit.recorder import Recorder
 from asgi_errorkit.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["begin_running", "enter", "gather", "join"]
+__all__ = ["begin_running", "enter", "gather", "join", "note_overlooked"]
 
 
 async def join(app: ASGIApp, choices: Choices, scope: Scope, receive: Receive, send: Send) -> Any:
@@ -36,6 +37,7 @@ def enter(exchange: Exchange, choices: Choices) -> None:
         exchange.choices = _watching_for(choices, exchange.choices)
     if choices.number not in recorder.begun and exchange.scope is not None:
         begin_running(choices, exchange.scope)
+        note_overlooked(exchange.state[OPENER].recorder, recorder)
     exchange.logged = exchange.logged or choices.logs
     state = exchange.state
     if recorder is not state[OPENER].recorder and recorder not in exchange.joined:
@@ -61,6 +63,12 @@ def begin_running(choices: Choices, scope: Scope) -> None:
         choices.prepare(scope)
     recorder.begun.add(choices.number)
     recorder.start()
+
+
+def note_overlooked(outer: Recorder, inner: Recorder) -> None:
+    """Say so if what could be listed by the inner one is by nobody, for the outer one keeps no record."""
+    if inner.ledger is not None and outer.ledger is None:
+        inner.ledger.pass_over()
 
 
 def gather(

@@ -175,6 +175,16 @@ class Lines:
             f'"response_size":{0 if record[METHOD] == "HEAD" else record[SENT]},"memory_usage":{self._memory_text}{more}}}\n'
         )
 
+    def death(self, event: str, level: str, crash: Mapping[str, Any]) -> str:
+        """The line that tells of a worker that died, when that was found, and what it was at."""
+        return self.notice(event, level, crash["found_at"], crash)
+
+    def notice(self, event: str, level: str, at: float, told: Mapping[str, Any]) -> str:
+        """The line that tells of what is no exchange, at a time in seconds since the epoch."""
+        clean = self._redactor.mapping(told)
+        added = self._members(clean) if isinstance(clean, dict) else ""
+        return f'{{"timestamp":"{self._time(at)}","level":"{level}","event":"{event}"{added}}}\n'
+
     def _time(self, at: float) -> str:
         """Seconds since the epoch as RFC 3339 has it, in UTC."""
         second = int(at)

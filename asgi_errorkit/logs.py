@@ -4,6 +4,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 from zlib import crc32
 
 import orjson
@@ -36,12 +37,16 @@ from asgi_errorkit.writer import LoggerWriter
 __all__ = ["EVENTS", "RequestIdFilter", "RequestLines", "RequestLog", "log_unclaimed"]
 
 FAILED = "request_error"
+DIED = "worker_died"
+BLOCKED = "loop_blocked"
 EVENTS = (
     "request_start",
     "request_complete",
     FAILED,
     "websocket_open",
     "websocket_close",
+    DIED,
+    BLOCKED,
 )
 
 _MAX_ANNOUNCED = 100_000
@@ -110,6 +115,9 @@ class RequestLines:
         self._emit = emit
         self._due = frozenset(events if level <= logging.INFO else ())
         self._due_of_failures = frozenset(events if level <= logging.ERROR else ())
+        self._tells_deaths = DIED in events
+        self._tells_blocks = BLOCKED in events and level <= logging.WARNING
+        self._level = level
         self._announced: dict[tuple[str, float], None] = {}
         self._excluded = frozenset(path for path in exclude_paths if not path.endswith("*"))
         self._excluded_prefixes = tuple(path[:-1] for path in exclude_paths if path.endswith("*"))
@@ -142,6 +150,18 @@ class RequestLines:
                 self.observer_errors += 1
         if lines:
             self._emit(lines)
+
+    def tell_death(self, crash: Mapping[str, Any]) -> None:
+        """Tell of a worker that died, with its crash. Only while no batch is told of."""
+        level = logging.CRITICAL if crash["suspects"] else logging.WARNING
+        if self._tells_deaths and level >= self._level:
+            self._emit([self.lines.death(DIED, logging.getLevelName(level), crash)])
+
+    def tell_block(self, block: Mapping[str, Any]) -> None:
+        """Tell of what held the event loop up. Only while no batch is told of."""
+        if self._tells_blocks:
+            told = {name: value for name, value in block.items() if name != "at"}
+            self._emit([self.lines.notice(BLOCKED, "WARNING", block["at"], told)])
 
     def _tell_start(self, lines: list[str], record: Record, offset: float) -> None:
         """Of an exchange that goes on; remembered, so that its end does not tell it again."""

@@ -26,6 +26,7 @@ from asgi_errorkit.outcome import Outcome
 from asgi_errorkit.process import ProcessSampler
 from asgi_errorkit.recorder import Batch
 from asgi_errorkit.redact import MARGIN, Redactor, safe_str
+from asgi_errorkit.request_counts import RequestCounts, RouteCounts, request_stats, route_stats
 from asgi_errorkit.routes import OTHER, RouteLabels
 
 __all__ = ["PerformanceMetrics", "RequestMetrics"]
@@ -34,7 +35,6 @@ logger = logging.getLogger("asgi_errorkit.performance")
 
 _TOTAL_WIDTH_SECONDS = 5.0
 _ROUTE_WIDTH_SECONDS = 15.0
-_QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 _WARN_EVERY_SECONDS = 10.0
 _PATH_LIMIT = 2048
 _SHOWN_LIMIT = _PATH_LIMIT - MARGIN - 1  # that a secret which was cut is not shown
@@ -55,54 +55,6 @@ class PerformanceMetrics:
     status_code: int
     error: str | None = None
     timestamp: float = 0.0
-
-
-class _Bucket:
-    """What is kept of one span of time."""
-
-    __slots__ = (
-        "cpu_maximum",
-        "cpu_total",
-        "durations",
-        "first_bytes",
-        "high_memory",
-        "memory_delta_maximum",
-        "memory_delta_total",
-        "outcomes",
-        "slow",
-    )
-
-    def __init__(self) -> None:
-        self.durations = LogHistogram()
-        self.first_bytes = LogHistogram()
-        self.outcomes: dict[str, int] = {}
-        self.cpu_maximum = self.cpu_total = 0.0
-        self.memory_delta_maximum = float("-inf")
-        self.memory_delta_total = 0.0
-        self.slow = 0
-        self.high_memory = 0
-
-    def merge(self, other: "_Bucket") -> None:
-        self.durations.merge(other.durations)
-        self.first_bytes.merge(other.first_bytes)
-        for outcome, number in other.outcomes.items():
-            self.outcomes[outcome] = self.outcomes.get(outcome, 0) + number
-        self.cpu_maximum = max(self.cpu_maximum, other.cpu_maximum)
-        self.cpu_total += other.cpu_total
-        self.memory_delta_maximum = max(self.memory_delta_maximum, other.memory_delta_maximum)
-        self.memory_delta_total += other.memory_delta_total
-        self.slow += other.slow
-        self.high_memory += other.high_memory
-
-
-class _RouteBucket:
-    """What is kept of one route in one span of time."""
-
-    __slots__ = ("durations", "failed")
-
-    def __init__(self) -> None:
-        self.durations = LogHistogram()
-        self.failed = 0
 
 
 class RequestMetrics:
@@ -138,12 +90,12 @@ class RequestMetrics:
         self._offset = 0.0
         self._redactor = redactor
         self._labels = RouteLabels(redactor, max_routes)
-        self._total = Windows(
-            _Bucket,
+        self.total = Windows(
+            RequestCounts,
             width_seconds=_TOTAL_WIDTH_SECONDS,
             count=int(HISTORY_MINUTES * 60 / _TOTAL_WIDTH_SECONDS),
         )
-        self._routes: dict[str, Windows[_RouteBucket]] = {}
+        self.routes: dict[str, Windows[RouteCounts]] = {}
         self._warned_at: dict[str, float] = {}
         self._unwarned: dict[str, int] = {}
 
@@ -169,7 +121,7 @@ class RequestMetrics:
     def _observe(self, ended: list[tuple[Record, Outcome]], cpu: float) -> None:
         """Count records of one span; what is summed at once costs a third of one by one."""
         records = [record for record, _ in ended]
-        bucket = self._total.at(records[0][ENDED])
+        bucket = self.total.at(records[0][ENDED])
         bucket.first_bytes.add_all(
             [r[FIRST_BYTE] - r[STARTED] for r in records if r[FIRST_BYTE] is not None]
         )
@@ -205,7 +157,7 @@ class RequestMetrics:
         while self._latest_count - len(self._latest[0][0]) >= self._max_metrics:
             self._latest_count -= len(self._latest.popleft()[0])
 
-    def _observe_routes(self, bucket: _Bucket, ended: list[tuple[Record, Outcome]]) -> float:
+    def _observe_routes(self, bucket: RequestCounts, ended: list[tuple[Record, Outcome]]) -> float:
         """Count durations by route and in all, and outcomes; return the longest duration."""
         by_label: dict[str, list[float]] = {}
         outcomes = bucket.outcomes
@@ -228,17 +180,19 @@ class RequestMetrics:
             self._route(label, ended[0][0]).durations.merge(durations)
         return max(map(max, by_label.values()))
 
-    def _route(self, label: str, record: Record) -> _RouteBucket:
-        windows = self._routes.get(label)
+    def _route(self, label: str, record: Record) -> RouteCounts:
+        windows = self.routes.get(label)
         if windows is None:
-            windows = self._routes[label] = Windows(
-                _RouteBucket,
+            windows = self.routes[label] = Windows(
+                RouteCounts,
                 width_seconds=_ROUTE_WIDTH_SECONDS,
                 count=int(HISTORY_MINUTES * 60 / _ROUTE_WIDTH_SECONDS),
             )
         return windows.at(record[ENDED])
 
-    def _note_issues(self, bucket: _Bucket, record: Record, duration: float, growth: float) -> None:
+    def _note_issues(
+        self, bucket: RequestCounts, record: Record, duration: float, growth: float
+    ) -> None:
         where = self._where(record)
         if duration > self._slow_seconds:
             bucket.slow += 1
@@ -269,6 +223,11 @@ class RequestMetrics:
         untold = self._unwarned.pop(kind, 0)
         logger.warning("%s%s", text, f"; {untold} more like it before" if untold else "")
 
+    def forget(self) -> None:
+        """Forget all but the latest requests; for who drains."""
+        self.total.clear()
+        self.routes.clear()
+
     def latest(self) -> list[PerformanceMetrics]:
         """The latest requests, oldest first."""
         views = [
@@ -278,6 +237,18 @@ class RequestMetrics:
         ]
         return views[-self._max_metrics :]
 
+    def newest(self, number: int) -> list[PerformanceMetrics]:
+        """So many of the latest, oldest first."""
+        newest: list[tuple[tuple[Any, ...], float]] = []
+        for kept, cpu in reversed(self._latest):
+            newest += ((each, cpu) for each in reversed(kept))
+            if len(newest) >= number:
+                break
+        return [
+            _view(each, cpu, self._offset, self._redactor)
+            for each, cpu in reversed(newest[:number])
+        ]
+
     def stats(self, window_minutes: float, in_flight: int) -> dict[str, Any]:
         """The statistics of the last minutes; durations in seconds, memory in MiB.
 
@@ -285,53 +256,25 @@ class RequestMetrics:
         """
         seconds = window_seconds(window_minutes)
         now = self._clock()
-        total = _Bucket()
-        for bucket in self._total.last(seconds, now):
+        total = RequestCounts()
+        for bucket in self.total.last(seconds, now):
             total.merge(bucket)
-        durations = total.durations
-        number = durations.count
-        watched = min(seconds, now - self._since)
         stats = {
-            "total_requests": number,
-            "avg_duration": durations.total / max(number, 1),
-            "max_duration": durations.maximum,
-            "min_duration": durations.minimum if number else 0.0,
-            "avg_memory_delta": total.memory_delta_total / max(number, 1),
-            "max_memory_delta": total.memory_delta_maximum if number else 0.0,
-            "avg_cpu_usage": total.cpu_total / max(number, 1),
-            "max_cpu_usage": total.cpu_maximum,
-            "slow_requests": total.slow,
-            "high_memory_requests": total.high_memory,
-            "percentiles": percentiles(durations),
-            "time_to_first_byte": percentiles(total.first_bytes),
-            "outcomes": total.outcomes,
-            "requests_per_second": number / watched if watched > 0 else 0.0,
+            **request_stats(total, min(seconds, now - self._since)),
             "in_flight": in_flight,
             "routes": self._route_stats(seconds, now),
         }
-        return stats if number else {"message": "No metrics available", **stats}
+        return stats if total.durations.count else {"message": "No metrics available", **stats}
 
     def _route_stats(self, seconds: float, now: float) -> dict[str, dict[str, Any]]:
         stats = {}
-        for label, windows in list(self._routes.items()):
-            durations, failed = LogHistogram(), 0
+        for label, windows in list(self.routes.items()):
+            total = RouteCounts()
             for bucket in windows.last(seconds, now):
-                durations.merge(bucket.durations)
-                failed += bucket.failed
-            if durations.count:
-                stats[label] = {
-                    "requests": durations.count,
-                    "failed": failed,
-                    "avg_duration": durations.total / durations.count,
-                    "max_duration": durations.maximum,
-                    **percentiles(durations),
-                }
+                total.merge(bucket)
+            if total.durations.count:
+                stats[label] = route_stats(total)
         return stats
-
-
-def percentiles(histogram: LogHistogram) -> dict[str, float]:
-    """The five percentiles people ask for, within 2 % of the true ones."""
-    return dict(zip(_QUANTILES, histogram.quantiles(list(_QUANTILES.values())), strict=True))
 
 
 # A record itself holds the request's headers, and is let go.

@@ -16,13 +16,16 @@ from asgi_errorkit.exchange import (
     AMID,
     ANNOUNCED,
     DONE,
+    END,
     ENDED,
     HELD,
     JOINED,
     KEY,
+    KIND,
     LOGGED,
     MEMORY_AFTER,
     NOW,
+    OPENER,
     PARAMS,
     PLACE,
     ROUTE,
@@ -45,7 +48,7 @@ from asgi_errorkit.ring import Ring
 from asgi_errorkit.types import Scope
 from asgi_errorkit.writer import PATIENCE_SECONDS
 
-__all__ = ["Batch", "Recorder", "Sink", "flush_all"]
+__all__ = ["Batch", "Recorder", "Sink", "counted_here", "flush_all"]
 
 
 class Batch(NamedTuple):
@@ -60,6 +63,27 @@ class Batch(NamedTuple):
 
 
 Sink: TypeAlias = Callable[[Batch], None]
+
+
+def counted_here(batch: Batch, recorder: "Recorder") -> Batch:
+    """The batch without the requests that a kit further out has on record: each counts once there.
+
+    Where nothing is kept on record, everybody counts all that comes through.
+    """
+    if recorder.ledger is None:
+        return batch
+    is_ours = [
+        record[KIND] != END
+        or (opener := record[OPENER].recorder) is recorder
+        or opener.ledger is None
+        for record in batch.records
+    ]
+    if all(is_ours):
+        return batch
+    pairs = zip(batch.records, batch.outcomes, is_ours, strict=True)
+    ours = [(record, outcome) for record, outcome, is_one in pairs if is_one]
+    return Batch([record for record, _ in ours], [outcome for _, outcome in ours], batch.offset)
+
 
 T = TypeVar("T")
 
@@ -91,6 +115,18 @@ class Ledger(Protocol):
     begin: Callable[[str, str, str, float, float], int | None]
     answer: Callable[[State], None]
     leave: Callable[[State], None]
+
+    def open(self) -> None:
+        """The server has started."""
+        ...
+
+    def pass_over(self) -> None:
+        """A frame further out opens the exchanges, and nothing lists them."""
+        ...
+
+    def refresh(self) -> bool:
+        """Bring what others read up to date; False where nobody can."""
+        ...
 
     def rest(self) -> None:
         """The server is about to leave, or to pause."""
@@ -142,6 +178,7 @@ class Recorder:
         self._drained_inline = False  # since the thread has looked
         self._came_again = 0  # what was in a ring twice, because it ran when it was taken first
         self.sinks: list[Sink] = []
+        self._last_sinks = 0
         self._log_sinks: dict[int, Sink] = {}
         self.flushers: list[Callable[[], None]] = []
         self.sink_errors = 0
@@ -155,6 +192,7 @@ class Recorder:
         self._sampled_at = float("-inf")
         self._after_fork: list[Callable[[], None]] = [self.sampler.reset_after_fork]
         self._loop_watchers: list[Callable[[Recorder], None]] = []
+        self._wakers: list[Callable[[], None]] = []
         self.local = threading.local()
         self._begin()
         self.open = _opener(self)
@@ -320,6 +358,8 @@ class Recorder:
 
     def tick(self) -> None:
         """One turn of the background thread: sample the process when due, then flush."""
+        for look in self._wakers:
+            look()
         if self.clock() - self._sampled_at >= self._sample_seconds:
             self._sample()
         self._drain_in_pieces()
@@ -347,7 +387,12 @@ class Recorder:
     def add_sink(self, sink: Sink) -> None:
         """Feed a sink, once however often it is added."""
         if sink not in self.sinks:
-            self.sinks.append(sink)
+            self.sinks.insert(len(self.sinks) - self._last_sinks, sink)
+
+    def add_last_sink(self, sink: Sink) -> None:
+        """Feed a sink after all others, also those that are added later: it tells what they know."""
+        self.sinks.append(sink)
+        self._last_sinks += 1
 
     def add_log_sink(self, sink: Sink, claim: int) -> bool:
         """Feed a sink that writes the lines of what was begun with ``claim`` as ``LOGGED``.
@@ -369,6 +414,11 @@ class Recorder:
         """Have ``watch`` called in every event loop that exchanges end in, soon and often."""
         if watch not in self._loop_watchers:
             self._loop_watchers.append(watch)
+
+    def on_wake(self, look: Callable[[], None]) -> None:
+        """Have ``look`` called as soon as the background thread wakes, before all else."""
+        if look not in self._wakers:
+            self._wakers.append(look)
 
     def after_fork(self, reset: Callable[[], None]) -> None:
         """Have something reset in a forked child."""

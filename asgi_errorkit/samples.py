@@ -61,6 +61,13 @@ class Sample:
             caught.snapshot if caught else None,
         )
 
+    @classmethod
+    def told(cls, told: dict[str, Any]) -> "Sample":
+        """One that another process has told of."""
+        sample = cls.__new__(cls)
+        sample.__setstate__(told)
+        return sample
+
     def as_dict(self) -> dict[str, Any]:
         """The occurrence, as JSON-able as it is harmless; the same object each time."""
         if self._told is None:

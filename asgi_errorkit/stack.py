@@ -1,21 +1,27 @@
 """The stack of middlewares around one app, and ErrorKit, its one-line face."""
 
 import os
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any
 
 from asgi_errorkit.apps import single_callable
 from asgi_errorkit.choices import Choices, merged
 from asgi_errorkit.composition import rank
 from asgi_errorkit.frame import frame
 from asgi_errorkit.identity import RequestIds
+from asgi_errorkit.logs import RequestLines
 from asgi_errorkit.middleware.error_handling import ErrorHandlingMiddleware
 from asgi_errorkit.middleware.performance_monitoring import PerformanceMonitoringMiddleware
 from asgi_errorkit.middleware.structured_logging import StructuredLoggingMiddleware
 from asgi_errorkit.options import check_type
+from asgi_errorkit.recorder import Recorder
 from asgi_errorkit.redact import Redactor
 from asgi_errorkit.tracker import ErrorTracker
 from asgi_errorkit.types import ASGIApp, Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from asgi_errorkit.spool.host import Host
+    from asgi_errorkit.spool.telling import Telling
 
 __all__ = ["ErrorKit", "MiddlewareStack"]
 
@@ -24,8 +30,6 @@ _DEFAULTS: tuple[type[Any], ...] = (
     ErrorHandlingMiddleware,
     PerformanceMonitoringMiddleware,
 )
-
-_MOST_GROUPS = 50  # that a worker's record tells of
 
 # What all parts of a stack share, and so none of them can have for itself.
 _WHERE_TO_GIVE = {
@@ -82,13 +86,17 @@ class MiddlewareStack:
         """Build the stack around the app, once; the app stays reachable as ``.app``."""
         return ErrorKit(app, stack=self)
 
-    def get_error_stats(self, window_minutes: float = 5) -> dict[str, Any]:
+    def get_error_stats(
+        self, window_minutes: float = 5, *, worker: int | None = None
+    ) -> dict[str, Any]:
         """See `ErrorTracker.get_error_stats`."""
-        return self.error_tracker.get_error_stats(window_minutes)
+        return self.error_tracker.get_error_stats(window_minutes, worker=worker)
 
-    def get_performance_stats(self, window_minutes: float = 5) -> dict[str, Any]:
+    def get_performance_stats(
+        self, window_minutes: float = 5, *, worker: int | None = None
+    ) -> dict[str, Any]:
         """See `PerformanceMonitoringMiddleware.get_performance_stats`; the stack must be built."""
-        return self._kit().get_performance_stats(window_minutes)
+        return self._kit().get_performance_stats(window_minutes, worker=worker)
 
     def status(self) -> dict[str, Any]:
         """See `ErrorKit.status`; the stack must be built."""
@@ -192,6 +200,11 @@ def _check_not_shared(middleware_class: type[Any], options: dict[str, Any]) -> N
             )
 
 
+def _telling_log(recorder: Recorder, lines: RequestLines) -> Callable[[dict[str, Any]], None]:
+    """Who tells the log of a worker that died, as all else is told: while nobody else writes lines."""
+    return lambda crash: recorder.read(lambda: lines.tell_death(crash))
+
+
 class ErrorKit:
     """Wraps any ASGI app: every error caught, classified, answered, counted and grouped; every
     request logged and measured.
@@ -201,7 +214,8 @@ class ErrorKit:
     frameworks are asked for the exceptions they answer themselves (see `ErrorHandlingMiddleware`). For the options of the parts
     give a ``stack`` instead: a `MiddlewareStack` with its middlewares added. In ``directory``
     (default: the environment's ASGI_ERRORKIT_DIR, or none) each worker lists its requests, and who
-    died is told of: see `asgi_errorkit.spool`. The app is ``.app``;
+    died is told of: see `asgi_errorkit.spool`; ``host`` is who looks after them, None without a
+    directory or where it cannot serve. The app is ``.app``;
     ``logging``, ``errors`` and ``performance`` are the three parts, ``survival`` has what was added
     to survive failures, the outermost first.
     """
@@ -242,11 +256,15 @@ class ErrorKit:
             )
         self.app = app
         self.tracker = stack.error_tracker
-        self._keep_record(directory or os.environ.get("ASGI_ERRORKIT_DIR"))
+        self.host: Host | None = None
+        self._telling: Telling | None = None
+        self._keep_record(directory)
         self._serve, built = stack._build(self, single_callable(app))  # noqa: SLF001  its other half
         self.survival = [layer for layer in reversed(built) if rank(type(layer)) is not None]
         for layer in built:
             self._name(layer)
+        if self.host is not None and self._telling is not None:  # of several kits the first tells
+            self.host.on_death(_telling_log(self.tracker.recorder, self.logging.lines))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         return await self._serve(scope, receive, send)
@@ -254,23 +272,39 @@ class ErrorKit:
     def _keep_record(self, directory: str | os.PathLike[str] | None) -> None:
         """Before the frames are made, which list their requests only where there is a record."""
         tracker = self.tracker
-        if not directory or tracker.recorder.ledger is not None:
+        is_kept = tracker.recorder.ledger is not None
+        chosen = directory or os.environ.get("ASGI_ERRORKIT_DIR")
+        if not is_kept and not chosen:
             return
-        from asgi_errorkit.spool.record import keep_record  # noqa: PLC0415  only who asks for it pays
+        from asgi_errorkit.spool.asking import Asking  # noqa: PLC0415  only who asks for it pays
+        from asgi_errorkit.spool.ledger import Ledger  # noqa: PLC0415
+        from asgi_errorkit.spool.record import keep_record, record_of  # noqa: PLC0415
+        from asgi_errorkit.spool.telling import Telling  # noqa: PLC0415
 
+        if is_kept or not chosen:
+            self.host = record_of(tracker.recorder, directory)
+            return
         kind: Any = self.app if hasattr(self.app, "__qualname__") else type(self.app)
-        keep_record(
+        telling = Telling(
+            errors=tracker.windows,
+            groups=tracker.latest_groups,
+            breakers=tracker.own_breakers,
+            process=tracker.recorder.sampled,
+            forget=tracker.forget,
+        )
+        self.host = keep_record(
             tracker.recorder,
-            directory,
+            chosen,
             app=f"{kind.__module__}.{kind.__qualname__}",
             release=tracker.release,
             redactor=tracker.redactor,
-            sources={
-                "breakers": tracker.breakers,
-                "errors": tracker.get_error_stats,
-                "groups": lambda: [group.as_dict() for group in tracker.groups()[:_MOST_GROUPS]],
-            },
+            sources=telling,
+            circuits=tracker.circuits,
         )
+        ledger = tracker.recorder.ledger
+        if self.host is not None and isinstance(ledger, Ledger):
+            self._telling = telling
+            tracker.host = Asking(self.host, ledger)
 
     def _name(self, layer: Any) -> None:
         if isinstance(layer, StructuredLoggingMiddleware):
@@ -279,14 +313,21 @@ class ErrorKit:
             self.errors = layer
         elif isinstance(layer, PerformanceMonitoringMiddleware):
             self.performance = layer
+            layer.host = self.tracker.host
+            if self._telling is not None:
+                self._telling.add_requests(layer.counted)
 
-    def get_error_stats(self, window_minutes: float = 5) -> dict[str, Any]:
+    def get_error_stats(
+        self, window_minutes: float = 5, *, worker: int | None = None
+    ) -> dict[str, Any]:
         """See `ErrorTracker.get_error_stats`."""
-        return self.tracker.get_error_stats(window_minutes)
+        return self.tracker.get_error_stats(window_minutes, worker=worker)
 
-    def get_performance_stats(self, window_minutes: float = 5) -> dict[str, Any]:
+    def get_performance_stats(
+        self, window_minutes: float = 5, *, worker: int | None = None
+    ) -> dict[str, Any]:
         """See `PerformanceMonitoringMiddleware.get_performance_stats`."""
-        return self.performance.get_performance_stats(window_minutes)
+        return self.performance.get_performance_stats(window_minutes, worker=worker)
 
     def status(self) -> dict[str, Any]:
         """Everything at one look: errors, performance, alerts, breakers, and the kit's own losses."""
@@ -299,13 +340,26 @@ class ErrorKit:
             "circuit_breakers": errors["circuit_breakers"],
             "breakers": self.tracker.breakers(),
             "survival": self._survival(),
+            "record": None if self.host is None else self._record_status(self.host),
             "recorder": {
                 **recorder.counts(),
                 "dropped_log_lines": self.logging.writer.dropped_lines,
                 "dropped_groups": self.tracker.dropped_groups,
-                "observer_errors": self.logging.lines.observer_errors + self.errors.hook_errors,
+                "observer_errors": self.logging.lines.observer_errors
+                + self.errors.hook_errors
+                + (self.host.listener_errors if self.host is not None else 0),
             },
             "timestamp": recorder.wall_clock(),
+        }
+
+    def _record_status(self, host: "Host") -> dict[str, Any]:
+        """What the record on disk has lost, or could not tell, at this worker."""
+        across = self.tracker.circuits.across
+        return {
+            "directory": str(host.directory.path),
+            "unread": host.unread,
+            "left_out": 0 if self._telling is None else self._telling.left_out,
+            "circuits": None if across is None else across.as_dict(),
         }
 
     def _survival(self) -> dict[str, Any]:

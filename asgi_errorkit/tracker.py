@@ -3,7 +3,7 @@
 import os
 import sys
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from math import inf
 from typing import Any
@@ -12,6 +12,7 @@ from asgi_errorkit.breaker import CircuitBreaker
 from asgi_errorkit.breakers import Breakers
 from asgi_errorkit.circuit_policy import CircuitPolicy
 from asgi_errorkit.classify import Classifier, Verdict
+from asgi_errorkit.error_counts import ErrorCounts, error_stats
 from asgi_errorkit.errors import ErrorAction, ErrorInfo, ErrorType
 from asgi_errorkit.exchange import (
     CAUGHT,
@@ -28,6 +29,7 @@ from asgi_errorkit.exchange import (
 )
 from asgi_errorkit.fingerprint import Snapshot, group_id, snapshot, top_in_app
 from asgi_errorkit.histogram import Windows
+from asgi_errorkit.host_answers import HostAnswers, check_own
 from asgi_errorkit.options import (
     HISTORY_MINUTES,
     check_text,
@@ -37,7 +39,7 @@ from asgi_errorkit.options import (
     window_seconds,
 )
 from asgi_errorkit.outcome import Outcome, status_of
-from asgi_errorkit.recorder import Batch, Recorder
+from asgi_errorkit.recorder import Batch, Recorder, counted_here
 from asgi_errorkit.redact import Redactor
 from asgi_errorkit.routes import RouteLabels
 from asgi_errorkit.samples import Sample
@@ -56,40 +58,6 @@ OF_ERROR_TYPES = CircuitPolicy(
 _TYPES = {each.value: each for each in ErrorType}
 _FULL_SAMPLES = 5
 _SAMPLE_EVERY_SECONDS = 10.0
-
-
-class _Counts:
-    """What happened within one second."""
-
-    __slots__ = ("alerting", "by_severity", "by_type", "client_errors", "failed", "requests")
-
-    def __init__(self) -> None:
-        self.requests = 0
-        self.failed = 0
-        self.client_errors = 0
-        self.by_type: dict[str, int] = {}
-        self.by_severity: dict[str, int] = {}
-        self.alerting: dict[str, tuple[int, int]] = {}  # type: errors, threshold
-
-    def add(self, info: ErrorInfo) -> None:
-        name, severity = info.error_type.value, info.severity.value
-        self.by_type[name] = self.by_type.get(name, 0) + 1
-        self.by_severity[severity] = self.by_severity.get(severity, 0) + 1
-        if info.action is ErrorAction.ALERT:
-            self.alerting[name] = self.alerting.get(name, (0, 0))[0] + 1, info.alert_threshold
-
-    def merge(self, other: "_Counts") -> None:
-        self.requests += other.requests
-        self.failed += other.failed
-        self.client_errors += other.client_errors
-        for mine, others in (
-            (self.by_type, other.by_type),
-            (self.by_severity, other.by_severity),
-        ):
-            for name, number in others.items():
-                mine[name] = mine.get(name, 0) + number
-        for name, (errors, threshold) in other.alerting.items():
-            self.alerting[name] = self.alerting.get(name, (0, 0))[0] + errors, threshold
 
 
 @dataclass(slots=True)
@@ -120,14 +88,34 @@ class ErrorGroup:
 
     def as_dict(self) -> dict[str, Any]:
         """The group as plain JSON-able data."""
+        return {**self.summary(), "sample": self.sample}
+
+    def summary(self) -> dict[str, Any]:
+        """The same without its sample."""
         group = {field.name: getattr(self, field.name) for field in fields(self)}
         del group["last"], group["sampled_at"]
-        return {
-            **group,
-            "error_type": self.error_type.value,
-            "routes": dict(self.routes),
-            "sample": self.sample,
-        }
+        return {**group, "error_type": self.error_type.value, "routes": dict(self.routes)}
+
+    @classmethod
+    def told(cls, group: Mapping[str, Any]) -> "ErrorGroup":
+        """The group that was told of with `as_dict`, by whichever worker."""
+        known = {name: group[name] for name in _TOLD_OF_GROUP}
+        kind = _TYPES.get(group["error_type"], ErrorType.UNKNOWN)
+        sample = group["sample"]
+        return cls(**known, error_type=kind, last=Sample.told(sample) if sample else None)
+
+
+_TOLD_OF_GROUP = (
+    "fingerprint",
+    "type_name",
+    "message",
+    "where",
+    "first_seen",
+    "last_seen",
+    "release",
+    "count",
+    "routes",
+)
 
 
 class ErrorTracker:
@@ -167,9 +155,10 @@ class ErrorTracker:
         self.release = release or os.environ.get("ASGI_ERRORKIT_RELEASE")
         self.dropped_groups = 0
         self.sample_errors = 0
+        self.host: HostAnswers | None = None
         self._max_groups = max_groups
         self._groups: OrderedDict[str, ErrorGroup] = OrderedDict()
-        self._windows = Windows(_Counts, width_seconds=1.0, count=HISTORY_MINUTES * 60)
+        self.windows = Windows(ErrorCounts, width_seconds=1.0, count=HISTORY_MINUTES * 60)
         self._labels = RouteLabels(self.redactor)
         self.recorder.add_sink(self.observe)
         self.circuits = Breakers(
@@ -246,6 +235,8 @@ class ErrorTracker:
         """
         _check_type(error_type)
         known = self._of_types.get(error_type)
+        if known is None and self.circuits.across is not None:  # it may be open at another worker
+            known = self.breaker(error_type)
         return known is not None and known.is_open
 
     def record_success(self, error_type: ErrorType) -> None:
@@ -261,7 +252,13 @@ class ErrorTracker:
         return self.circuits.open()
 
     def breakers(self) -> list[dict[str, Any]]:
-        """Every breaker as plain JSON-able data."""
+        """Every breaker as plain JSON-able data; with a record on disk those of each worker, by its
+        ``pid``."""
+        told = None if self.host is None else self.host.breakers()
+        return self.own_breakers() if told is None else told
+
+    def own_breakers(self) -> list[dict[str, Any]]:
+        """Those of this process."""
         return [breaker.as_dict() for breaker in self.circuits.all()]
 
     def learn(self, caught: Caught) -> None:
@@ -278,62 +275,73 @@ class ErrorTracker:
             breaker = self._of_types.get(info.error_type) or self.breaker(info.error_type)
             breaker.record_failure(consecutive_failures=threshold)
 
-    def get_error_stats(self, window_minutes: float = 5) -> dict[str, Any]:
+    def get_error_stats(
+        self, window_minutes: float = 5, *, worker: int | None = None
+    ) -> dict[str, Any]:
         """What went wrong in the last minutes (more than 0, at most 60), with all requests beside it.
 
-        ``error_rate`` is errors a minute, ``error_ratio`` failed requests by all requests.
+        ``error_rate`` is errors a minute, ``error_ratio`` failed requests by all requests. Where the
+        workers of a host keep a record, it is that of all of them, in whole steps of 5 s, or of the
+        ``worker`` with that pid. Raises ValueError for a window or a worker that cannot be.
         """
         seconds = window_seconds(window_minutes)
+        told = None if self.host is None else self.host.error_stats(window_minutes, worker)
+        if told is not None:
+            return told
+        check_own(worker)
         total = self.recorder.read(lambda: self._merged(seconds))
-        errors = sum(total.by_type.values())
-        return {
-            "total_errors": errors,
-            "errors_by_type": total.by_type,
-            "errors_by_severity": total.by_severity,
-            "error_rate": errors / window_minutes,
-            "circuit_breakers": self.circuit_breakers,
-            "recent_alerts": [],
-            "total_requests": total.requests,
-            "failed_requests": total.failed,
-            "client_errors": total.client_errors,
-            "error_ratio": total.failed / total.requests if total.requests else 0.0,
-            "alerts_due": _due(total),
-            "error_groups": len(self._groups),
-            "window_minutes": window_minutes,
-        }
+        return error_stats(
+            total,
+            window_minutes,
+            circuit_breakers=self.circuit_breakers,
+            groups=len(self._groups),
+        )
 
     def groups(self) -> list[ErrorGroup]:
-        """The known groups, the most recently seen first."""
-        return self.recorder.read(
-            lambda: [_copied(group) for group in reversed(self._groups.values())]
-        )
+        """The known groups, the most recently seen first: of all workers that keep a record."""
+        told = None if self.host is None else self.host.groups()
+        if told is not None:
+            return [ErrorGroup.told(group) for group in told]
+        return self.recorder.read(lambda: [_copied(group) for group in self.latest_groups()])
 
     def group(self, fingerprint: str) -> ErrorGroup | None:
         """One group by its fingerprint, as error log lines tell it in ``error_group``."""
+        if self.host is not None:
+            return next((g for g in self.groups() if g.fingerprint == fingerprint), None)
         group = self.recorder.read(lambda: self._groups.get(fingerprint))
         return None if group is None else _copied(group)
 
-    def _merged(self, seconds: float) -> _Counts:
-        total = _Counts()
-        for counts in self._windows.last(seconds, self.recorder.clock()):
+    def latest_groups(self) -> Iterator[ErrorGroup]:
+        """Those of this process as they are kept, for who drains."""
+        return reversed(self._groups.values())
+
+    def forget(self) -> None:
+        """Forget all counts and groups, but no breaker; for who drains."""
+        self.windows.clear()
+        self._groups.clear()
+
+    def _merged(self, seconds: float) -> ErrorCounts:
+        total = ErrorCounts()
+        for counts in self.windows.last(seconds, self.recorder.clock()):
             total.merge(counts)
         return total
 
     def observe(self, batch: Batch) -> None:
         """The sink: count every record, look closer at those that did not go well."""
+        batch = counted_here(batch, self.recorder)
         since = until = inf
         for record, outcome in zip(batch.records, batch.outcomes, strict=True):
             ended_at = record[ENDED]
             if not since <= ended_at < until:
                 since = ended_at // 1
                 until = since + 1
-                counts = self._windows.at(ended_at)
+                counts = self.windows.at(ended_at)
             if outcome is Outcome.OK:
                 counts.requests += 1
             else:
                 self._note(record, outcome, counts, batch.offset)
 
-    def _note(self, record: Record, outcome: Outcome, counts: _Counts, offset: float) -> None:
+    def _note(self, record: Record, outcome: Outcome, counts: ErrorCounts, offset: float) -> None:
         caught: Caught | None = record[CAUGHT]
         told = record[KIND] == ERROR
         if told:
@@ -419,12 +427,3 @@ def _exception_of(context: Mapping[str, Any] | None) -> BaseException | None:
 def _copied(group: ErrorGroup) -> ErrorGroup:
     """A group as it is now; samples are replaced, never changed."""
     return replace(group, routes=dict(group.routes))
-
-
-def _due(counts: _Counts) -> dict[str, dict[str, int]]:
-    """The types whose policy asks for an alert, and whose errors have reached its threshold."""
-    return {
-        name: {"errors": errors, "threshold": threshold}
-        for name, (errors, threshold) in counts.alerting.items()
-        if errors >= threshold
-    }

@@ -332,7 +332,7 @@ async def test_memory_does_not_grow_with_errors() -> None:
         await bench.get("/raise/memory", 5)
         bench.clock.move(60)
     bench.stats()
-    assert len(bench.tracker._windows._kept) <= 3600
+    assert len(bench.tracker.windows._kept) <= 3600
     assert bench.stats(60)["total_errors"] == 295
 
 

@@ -410,9 +410,12 @@ def _rules(
     One for the pattern, for a circuit is known by its route only when a request has got through.
     """
     if policy is None or policy.initial_state is not CircuitState.FORCED_OPEN:
+        circuits.know(policy or CircuitPolicy())
         return policy, None
     gate = circuits.of(f"routes {pattern}", policy, is_kept=True)
-    return replace(policy, initial_state=CircuitState.CLOSED), gate
+    policy = replace(policy, initial_state=CircuitState.CLOSED)
+    circuits.know(policy)
+    return policy, gate
 
 
 def _is_of_client(exchange: Exchange, exc: Any) -> bool:

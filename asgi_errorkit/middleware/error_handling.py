@@ -122,7 +122,8 @@ class ErrorHandlingMiddleware:
     def _capture(self, scope: Scope) -> None:
         """Hook into the frameworks within the app, once more with what the first scope tells."""
         recorder = self.choices.recorder
-        if self._captured and recorder.running:  # a lifespan in a further event loop
+        if self._captured and recorder.running and scope.get("type") == "lifespan":
+            # Of a further event loop; the first request may tell more than its lifespan did.
             if ORPHANS in self._frameworks:
                 install_orphans(recorder, self.choices.classifier)
             return

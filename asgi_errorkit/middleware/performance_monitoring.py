@@ -7,10 +7,11 @@ from asgi_errorkit.apps import choices_within, single_callable
 from asgi_errorkit.choices import Choices
 from asgi_errorkit.classify import Classifier
 from asgi_errorkit.frame import frame
+from asgi_errorkit.host_answers import HostAnswers, check_own
 from asgi_errorkit.identity import RequestIds
 from asgi_errorkit.metrics import PerformanceMetrics, RequestMetrics
 from asgi_errorkit.options import check_number, check_type, check_whole, strings
-from asgi_errorkit.recorder import Recorder
+from asgi_errorkit.recorder import Batch, Recorder, counted_here
 from asgi_errorkit.redact import Redactor
 from asgi_errorkit.types import ASGIApp, Receive, Scope, Send
 
@@ -59,7 +60,8 @@ class PerformanceMonitoringMiddleware:
         self.redactor = Redactor(extra_names=strings("redact", redact))
         within = choices_within(app)
         self._recorder = recorder or (within.recorder if within else Recorder())
-        self._metrics = RequestMetrics(
+        self.host: HostAnswers | None = None
+        self.counted = RequestMetrics(
             sampler=self._recorder.sampler,
             clock=self._recorder.clock,
             slow_request_seconds=slow_request_threshold_seconds,
@@ -70,7 +72,7 @@ class PerformanceMonitoringMiddleware:
             max_routes=max_routes,
             redactor=self.redactor,
         )
-        self._recorder.add_sink(self._metrics)
+        self._recorder.add_sink(self._observe)
         self.choices = Choices(
             recorder=self._recorder,
             classifier=within.classifier if within else Classifier(),
@@ -85,17 +87,28 @@ class PerformanceMonitoringMiddleware:
     @property
     def metrics(self) -> list[PerformanceMetrics]:
         """The latest requests, oldest first, at most ``max_metrics``."""
-        return self._recorder.read(self._metrics.latest)
+        return self._recorder.read(self.counted.latest)
 
-    def get_performance_stats(self, window_minutes: float = 5) -> dict[str, Any]:
+    def get_performance_stats(
+        self, window_minutes: float = 5, *, worker: int | None = None
+    ) -> dict[str, Any]:
         """The statistics of the last minutes (more than 0, at most 60), percentiles among them.
 
         Durations are seconds, memory is MiB; percentiles are within 2 % of the true ones. A window
         is taken in whole steps of 5 s, that of a route in steps of 15 s. ``process`` is the latest
-        sample of the process, with the epoch seconds at which it was taken.
+        sample of this process, with the epoch seconds at which it was taken. Where the workers of a
+        host keep a record, it is that of all of them, or of the ``worker`` with that pid; routes
+        are then taken in steps of a minute, and ``workers`` tells of each. Raises ValueError for a
+        window or a worker that cannot be.
         """
         recorder = self._recorder
-        stats = recorder.read(lambda: self._metrics.stats(window_minutes, recorder.in_flight()))
+        stats = None if self.host is None else self.host.performance_stats(window_minutes, worker)
+        if stats is None:
+            check_own(worker)
+            stats = recorder.read(lambda: self.counted.stats(window_minutes, recorder.in_flight()))
         sample = recorder.sampled()
         at = sample.at + recorder.wall_clock() - recorder.clock()
         return {**stats, "process": {**sample._asdict(), "at": at}}
+
+    def _observe(self, batch: Batch) -> None:
+        self.counted(counted_here(batch, self._recorder))

@@ -27,7 +27,7 @@ class StructuredLoggingMiddleware:
 
     ``log_level``: the least level written; a failed request is an ERROR, all else INFO.
     ``stream``: a text or binary stream; None is standard output. ``logger``: a stdlib logger or
-    its name to log through instead. ``events``: which of the five events are written.
+    its name to log through instead. ``events``: which of the six events are written.
     ``exclude_paths``: paths, or prefixes ending in ``*``, whose successes are not written.
     ``success_sample_rate``: the share of successes written, 0 to 1; failures always are.
     ``fields``: further fields, added to or (with None) taken from the default ``user_id``,

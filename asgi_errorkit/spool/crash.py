@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from asgi_errorkit.redact import Redactor
 from asgi_errorkit.spool.reading import Listed, Reading
 
-__all__ = ["Phase", "crash_of", "in_flight"]
+__all__ = ["Phase", "crash_of", "crash_unread", "in_flight", "with_names"]
 
 _MOST_SUSPECTS = 20
 _PATH_LIMIT = 192
@@ -53,7 +53,33 @@ def crash_of(
         "in_flight": len(reading.in_flight),
         "unlisted": reading.unlisted,
         "suspects": [_told(each, offset, redactor) for each in suspects[:_MOST_SUSPECTS]],
+        "damaged": False,
     }
+
+
+def crash_unread(pid: int, *, found_at: float) -> dict[str, Any]:
+    """The entry for a worker that died, and whose record cannot be read: nothing else is known."""
+    return {
+        "pid": pid,
+        "app": None,
+        "release": None,
+        "started_at": None,
+        "last_seen_at": None,
+        "found_at": found_at,
+        "memory_mb": 0.0,
+        "in_flight": 0,
+        "unlisted": 0,
+        "suspects": [],
+        "damaged": True,
+        "resources": [],
+        "recent": [],
+    }
+
+
+def with_names(redactor: Redactor, about: Mapping[str, Any]) -> Redactor:
+    """One that also hides what the worker itself took for a secret, by the names it was given."""
+    names = redactor.extra_names.union(about.get("redact", ()))
+    return redactor if names == redactor.extra_names else Redactor(extra_names=names)
 
 
 def in_flight(

@@ -12,7 +12,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from asgi_errorkit.options import check_whole
-from asgi_errorkit.spool.owner import Owner, this_process
+from asgi_errorkit.spool.mounts import shared_type
+from asgi_errorkit.spool.owner import Life, Owner, this_process
 
 __all__ = [
     "MOST_BYTES",
@@ -29,7 +30,8 @@ MOST_BYTES = 16 * 1024 * 1024
 _NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*\.ek")
 _TEMPORARY = re.compile(r"([0-9a-f-]+)\.[0-9a-f]{8}\.new")
 _MOST_NAME = 128
-_LOCK = "leader.lock"
+_LOCK = re.compile(r"[a-z]+\.lock")
+_STALE_SECONDS = 3600.0  # to make a file takes milliseconds
 
 _LABEL = 48
 _DIGEST = 12
@@ -106,9 +108,16 @@ def choose_directory(app_name: str) -> Path:
 def served_directory(app: str) -> Path:
     """Where `asgi-errorkit serve MODULE:APP` has its workers keep their record, if run from here.
 
-    Raises as `choose_directory`.
+    Raises as `choose_directory`, and where there is no working directory any more.
     """
-    return choose_directory(f"{app} {Path.cwd()}")  # two projects may have apps of the same name
+    try:
+        here = Path.cwd()
+    except OSError as error:
+        raise SpoolError(
+            "the working directory is gone: go to another, or name the directory itself",
+            error.errno,
+        ) from error
+    return choose_directory(f"{app} {here}")  # two projects may have apps of the same name
 
 
 class SpoolDirectory:
@@ -133,11 +142,19 @@ class SpoolDirectory:
         """Open a directory, and make it first if it is missing, and those above it.
 
         ``~`` is a home, and a relative path starts from the working directory. Raises SpoolError for
-        a directory of another user, or that others may look into, or behind a symbolic link.
+        a directory of another user, or that others may look into, or behind a symbolic link, or that
+        other machines may share.
         """
         whole = _absolute(path)
         with _explained(whole):
             return cls(whole, _opened(whole))
+
+    def is_at(self, path: str | os.PathLike[str]) -> bool:
+        """Whether this path leads here too, whatever links it goes by."""
+        try:
+            return os.path.realpath(_absolute(path)) == os.path.realpath(self.path)
+        except OSError:
+            return False
 
     def close(self) -> None:
         """Let go of the descriptor; whatever is asked for afterwards raises SpoolError."""
@@ -197,6 +214,15 @@ class SpoolDirectory:
         """The published names, sorted."""
         return sorted(name for name in self._listed() if _is_name(name))
 
+    def changed_at(self, name: str) -> float | None:
+        """When a published file was last renamed or written, in seconds since the epoch.
+
+        None when it is gone. What is stored into a mapped file may change nothing of it.
+        """
+        _check_name(name)
+        about = self._about(name)
+        return None if about is None else about.st_ctime
+
     def open_for_reading(self, name: str) -> int:
         """A descriptor of a published file, which the caller closes. Never waits.
 
@@ -239,28 +265,52 @@ class SpoolDirectory:
             os.close(made.file)
         self.publish(made.temporary, name)
 
-    def lock_identity(self) -> tuple[int, int] | None:
-        """The device and inode of the file that is locked by whoever leads, None if there is none.
+    def lock_identity(self, name: str) -> tuple[int, int] | None:
+        """The device and inode of a file that is there to be locked, such as "leader.lock"; or None.
 
-        It is not opened: to close it again would let go of a lock of this process.
+        It is not opened: to close it again would let go of all locks of this process.
         """
-        with suppress(FileNotFoundError), _explained(self.path, may_be_gone=True):
-            about = os.stat(self._prefix + _LOCK, dir_fd=self._at, follow_symlinks=False)
-            return about.st_dev, about.st_ino
-        return None
+        _check_lock(name)
+        about = self._about(name)
+        return None if about is None else (about.st_dev, about.st_ino)
 
-    def open_lock(self) -> int:
+    def open_lock(self, name: str) -> int:
         """A descriptor of that file, which is made if it is missing; the caller closes it."""
-        with _explained(self.path):
-            flags = os.O_RDWR | os.O_CREAT | _ALWAYS
-            return os.open(self._prefix + _LOCK, flags, 0o600, dir_fd=self._at)
+        _check_lock(name)
+        with _explained(self.path / name):
+            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | _ALWAYS
+            file = os.open(self._prefix + name, flags, 0o600, dir_fd=self._at)
+            try:
+                _check_file(os.fstat(file), self.path / name)
+            except BaseException:
+                os.close(file)
+                raise
+        return file
 
-    def sweep(self, is_dead: Callable[[Owner], bool]) -> int:
-        """Remove the temporary files of those who are dead; return how many have been removed."""
-        stale = [name for name in self._listed() if _is_of_dead(name, is_dead)]
+    def sweep(self, life_of: Callable[[Owner], Life], now: float) -> int:
+        """Remove the temporary files of those who are dead; return how many have been removed.
+
+        Of those of whom nobody can say, what is an hour old, by ``now`` in seconds since the epoch.
+        """
+        stale = [name for name in self._listed() if self._is_stale(name, life_of, now)]
         for name in stale:
             self.remove(name)
         return len(stale)
+
+    def _is_stale(self, name: str, life_of: Callable[[Owner], Life], now: float) -> bool:
+        owner = _owner_of(name)
+        if owner is None:
+            return False
+        life = life_of(owner)
+        if life is not Life.UNKNOWN:
+            return life is Life.DEAD
+        about = self._about(name)
+        return about is not None and now - about.st_mtime > _STALE_SECONDS
+
+    def _about(self, name: str) -> os.stat_result | None:
+        with suppress(FileNotFoundError), _explained(self.path / name, may_be_gone=True):
+            return os.stat(self._prefix + name, dir_fd=self._at, follow_symlinks=False)
+        return None
 
     def _move(self, name: str, to: str) -> None:
         old, new, at = self._prefix + name, self._prefix + to, self._at
@@ -319,7 +369,9 @@ def _opened(path: Path) -> int | None:
         _make(path)
         at = os.open(path, _DIRECTORY)
     try:
-        _check_directory(os.fstat(at), path)
+        about = os.fstat(at)
+        _check_directory(about, path)
+        _check_mount(about, path)
     except BaseException:
         os.close(at)
         raise
@@ -352,6 +404,15 @@ def _check_directory(about: os.stat_result, path: Path) -> None:
         raise SpoolError(
             f"{path} is open to other users (mode {mode:04o}): close it (chmod 700 {path}), or name "
             "a directory that does not exist yet"
+        )
+
+
+def _check_mount(about: os.stat_result, path: Path) -> None:
+    kind = shared_type(about.st_dev)
+    if kind is not None:
+        raise SpoolError(
+            f"{path} is on a file system that other machines may share ({kind}), and the life of "
+            "their processes cannot be seen: name a directory of this machine, such as one in /run"
         )
 
 
@@ -403,11 +464,6 @@ def _is_temporary(name: str) -> bool:
     return _owner_of(name) is not None
 
 
-def _is_of_dead(name: str, is_dead: Callable[[Owner], bool]) -> bool:
-    owner = _owner_of(name)
-    return owner is not None and is_dead(owner)
-
-
 def _owner_of(temporary: str) -> Owner | None:
     found = _TEMPORARY.fullmatch(temporary)
     return Owner.parse(found[1]) if found else None
@@ -419,6 +475,11 @@ def _check_name(name: str) -> None:
             f"a name must be of {_MOST_NAME} characters [a-z0-9-] at most that end in .ek, e.g. "
             f"'segment-7.ek'; got {name!r:.200}"
         )
+
+
+def _check_lock(name: str) -> None:
+    if _LOCK.fullmatch(name) is None:
+        raise ValueError(f"a lock's name must be as 'leader.lock'; got {name!r:.200}")
 
 
 def _check_temporary(name: str) -> None:

@@ -5,7 +5,9 @@ import os
 import re
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from threading import Lock
 from typing import Any, NamedTuple
@@ -14,14 +16,17 @@ import orjson
 
 from asgi_errorkit.forks import reset_in_child
 from asgi_errorkit.redact import Redactor
-from asgi_errorkit.spool.crash import crash_of
+from asgi_errorkit.spool import answers
+from asgi_errorkit.spool.answers import Heard, Tally
+from asgi_errorkit.spool.crash import crash_of, crash_unread, with_names
 from asgi_errorkit.spool.directory import SpoolDirectory, SpoolError
-from asgi_errorkit.spool.layout import SEGMENT_BYTES, Ending
+from asgi_errorkit.spool.history import history_of
+from asgi_errorkit.spool.layout import ABOUT_BYTES, SEGMENT_BYTES, Ending
 from asgi_errorkit.spool.leader import Leader
-from asgi_errorkit.spool.owner import Life, Owner, is_dead, life_of, this_process
+from asgi_errorkit.spool.owner import Life, Owner, life_of, this_process
 from asgi_errorkit.spool.reading import DamagedSegmentError, Reading, decode, read_segment
 from asgi_errorkit.spool.segment import Segment
-from asgi_errorkit.spool.totals import Counts, counts_of, fold, gone_counts, keep_gone
+from asgi_errorkit.spool.totals import Counts, counts_of, fold, gone_counts, keep_gone, loaded
 
 __all__ = ["Host", "Worker"]
 
@@ -31,6 +36,7 @@ _KEY = r"[0-9]+-[0-9]+-[0-9a-f]+-[0-9a-f]+"
 _WORKER = re.compile(rf"worker-({_KEY})-([0-9a-f]+)\.ek")
 _CLAIMED = re.compile(rf"claimed-({_KEY})-of-({_KEY})-([0-9a-f]+)\.ek")
 _CRASH = re.compile(rf"crash-[0-9]+-({_KEY})-([0-9a-f]+)\.ek")
+_GONE = re.compile(rf"gone-({_KEY})-([0-9a-f]+)\.ek")
 _MOST_CRASHES = 100
 _MILLISECONDS = 1000
 _SILENCE_SECONDS = 600.0
@@ -42,6 +48,7 @@ _ABOUT: dict[str, type | tuple[type, ...]] = {
     "python": str,
     "started_at": (int, float),
     "clock_offset": (int, float),
+    "redact": list,
 }
 
 _OURS: set[str] = set()  # the names of the segments that this process has made
@@ -76,8 +83,9 @@ class Host:
 
     ``app`` and ``release`` are what the segments say of themselves; ``clock`` is that of their
     times. A dead worker is found by whoever looks first, and told of once: its segment is renamed,
-    which one alone can do, read, kept as a crash of which the newest 100 stay, and removed. Raises
-    SpoolError when the directory cannot serve.
+    which one alone can do, read, kept as a crash of which the newest 100 stay, and removed. What
+    listens and fails is counted in ``listener_errors``. Raises SpoolError when the directory cannot
+    serve.
     """
 
     def __init__(
@@ -92,6 +100,11 @@ class Host:
     ) -> None:
         self.directory = SpoolDirectory.open(directory)
         self.unread = 0  # files that made no sense
+        self._said: dict[str, tuple[int, dict[str, Any]]] = {}
+        self.listener_errors = 0
+        self._listeners: list[Callable[[dict[str, Any]], object]] = []
+        self._untold: deque[dict[str, Any]] = deque()
+        self._segment_name: str | None = None
         self._failed: set[str] = set()  # of those that cannot be kept yet
         self._logged: set[str] = set()
         self._leader = Leader(self.directory)
@@ -115,17 +128,43 @@ class Host:
         segment.beat(self._clock(), 0.0, 0.0, 0)  # who has never been alive would be long dead
         _OURS.add(name)
         self.directory.publish(made.temporary, name)
+        self._segment_name = name
         return segment, partial(self._leave, name)
 
     def _leave(self, name: str) -> None:
         """In order: what was counted is kept, then the segment goes."""
-        self._keep_counts(name, decode(self.directory.read(name)))
-        self.directory.remove(name)
+        if self._segment_name == name:
+            self._segment_name = None
+        with suppress(FileNotFoundError):  # it was taken, and counted by who took it
+            self._keep_counts(name, decode(self.directory.read(name)))
+            self.directory.remove(name)
+
+    def has_lost_segment(self) -> bool:
+        """Whether the segment that was opened last is not there any more, although nobody left it.
+
+        It was taken from a process that was paused for so long that it passed for dead, or removed.
+        """
+        name = self._segment_name
+        if name is None or not name.startswith(f"worker-{this_process().key}-"):  # the parent's
+            return False
+        return self.directory.changed_at(name) is None
+
+    def is_counted_elsewhere(self) -> bool:
+        """Whether somebody has taken the segment that was lost: they count what it says, or have."""
+        ident = _ident(self._segment_name or "")
+        # A crash is kept before the claim goes: one of two listings has the one or the other.
+        return any(
+            _ident_within(name) == ident for _ in range(2) for name in self.directory.names()
+        )
+
+    def on_death(self, listener: Callable[[dict[str, Any]], object]) -> None:
+        """Have ``listener`` told of each death that is found here, with its crash, soon after."""
+        self._listeners.append(listener)
 
     def _keep_counts(self, name: str, reading: Reading) -> None:
-        counts = counts_of(reading)
-        if counts.outcomes or counts.error_types:
-            keep_gone(self.directory, _ident(name), counts)
+        counts = counts_of(reading, loaded(reading.body or b""), is_over=True)
+        if not counts.is_empty:
+            keep_gone(self.directory, _ident(name), counts, self._clock())
 
     def look(self) -> list[dict[str, Any]]:
         """Claim the segments of the dead; the crashes that were found, each told of to one alone.
@@ -139,14 +178,28 @@ class Host:
             return self._look()
         finally:
             turn.release()
+            self._tell()
+
+    def _tell(self) -> None:
+        """Outside of the turn: a listener may take its time, and the others look."""
+        with suppress(IndexError):  # there is no more to tell; another thread may tell too
+            while True:
+                self._tell_of(self._untold.popleft())
+
+    def _tell_of(self, crash: dict[str, Any]) -> None:
+        for listener in list(self._listeners):
+            try:
+                listener(crash)
+            except Exception:  # noqa: BLE001  one that fails must not keep the others from hearing
+                self.listener_errors += 1
 
     def _look(self) -> list[dict[str, Any]]:
         found = [crash for name in self.directory.names() if (crash := self._claimed(name))]
         if found:
             self._forget_old()
         if self._leader.is_ours():
-            fold(self.directory)
-        self.directory.sweep(is_dead)
+            fold(self.directory, self._clock())
+        self.directory.sweep(life_of, self._wall_clock())
         return found
 
     def workers(self) -> list[Worker]:
@@ -157,7 +210,7 @@ class Host:
         known = _WORKER.fullmatch(name) or _CLAIMED.fullmatch(name)
         return self._worker(name, known.groups()[-2]) if known else None
 
-    def counts(self) -> Counts:
+    def tally(self) -> Tally:
         """What all workers have counted so far, those that have gone included: each request once."""
         for _ in range(_TRIES):
             names = self._segment_names()
@@ -170,10 +223,51 @@ class Host:
             is_all = len(segments) == len(names) or names == after
             if is_steady and is_known and is_all:
                 break  # none was claimed, or has gone and been folded, before it could be read
-        for name, worker in segments.items():
-            if _ident(name) not in gone:
-                counts.add(counts_of(worker.reading))
-        return counts
+        there = {name: each for name, each in segments.items() if _ident(name) not in gone}
+        self._said = {name: self._said_by(name, each.reading) for name, each in there.items()}
+        heard = [_heard(each, self._said[name][1]) for name, each in there.items()]
+        return Tally(heard, counts)
+
+    def _said_by(self, name: str, reading: Reading) -> tuple[int, dict[str, Any]]:
+        """What its latest snapshot says, and which that is: to understand one takes milliseconds."""
+        known = self._said.get(name)
+        if known is not None and known[0] == reading.saved:
+            return known
+        return reading.saved, loaded(reading.body or b"")
+
+    def counts(self) -> Counts:
+        """How many requests have ended at all workers ever, and how."""
+        return self.tally().total()
+
+    def error_stats(
+        self, window_minutes: float = 5, *, worker: int | None = None
+    ) -> dict[str, Any]:
+        """See `ErrorTracker.get_error_stats`: of all workers, or of the one with that pid.
+
+        Raises ValueError for a window or a worker that cannot be, SpoolError where nothing can be read.
+        """
+        return answers.errors(self.tally().of(worker), window_minutes, self._clock())
+
+    def performance_stats(
+        self, window_minutes: float = 5, *, worker: int | None = None
+    ) -> dict[str, Any]:
+        """See `PerformanceMonitoringMiddleware.get_performance_stats`; ``workers`` tells of each.
+
+        Raises as `error_stats` does.
+        """
+        return answers.performance(self.tally().of(worker), window_minutes, self._clock())
+
+    def groups(self) -> list[dict[str, Any]]:
+        """The groups of errors of all workers, the most recently seen first. Raises SpoolError."""
+        return answers.groups(self.tally())
+
+    def in_flight(self) -> list[dict[str, Any]]:
+        """What the workers that live are at, the oldest first, each with its ``pid``. Raises SpoolError."""
+        return answers.in_flight(self.workers(), self._clock(), self._redactor)
+
+    def breakers(self) -> list[dict[str, Any]]:
+        """The breakers of each worker that lives, each with its ``pid``. Raises SpoolError."""
+        return answers.breakers(self.tally())
 
     def _segment_names(self) -> list[str]:
         names = self.directory.names()
@@ -201,16 +295,18 @@ class Host:
         return [name for name in self.directory.names() if _CRASH.fullmatch(name)]
 
     def _about(self) -> bytes:
-        return orjson.dumps(
-            {
-                "pid": os.getpid(),
-                "app": self._app[:200],
-                "release": None if self._release is None else self._release[:200],
-                "python": sys.version.partition(" ")[0],
-                "started_at": self._wall_clock(),
-                "clock_offset": self._wall_clock() - self._clock(),
-            }
-        )
+        about: dict[str, Any] = {
+            "pid": this_process().pid,
+            "app": self._app[:200],
+            "release": None if self._release is None else self._release[:200],
+            "python": sys.version.partition(" ")[0],
+            "started_at": self._wall_clock(),
+            "clock_offset": self._wall_clock() - self._clock(),
+            "redact": sorted(filter(_is_secret_name, self._redactor.extra_names), key=len),
+        }
+        while len(told := orjson.dumps(about)) > ABOUT_BYTES and about["redact"]:
+            about["redact"].pop()
+        return told
 
     def _worker(self, name: str, key: str) -> Worker | None:
         owner = Owner.parse(key)
@@ -233,7 +329,7 @@ class Host:
         """As `_claim`; one that fails must not keep the others from being found."""
         try:
             return self._claim(name)
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, of a file that anybody may have made
             known = _ident(name)
             if known not in self._failed:
                 self._failed.add(known)
@@ -264,13 +360,23 @@ class Host:
         life = life_of(owner)
         if life is not Life.UNKNOWN:
             return life is Life.DEAD
-        # One of another container, whose files would pile up: its silence has to do. The clock is
-        # that of the machine, and so the same to both.
+        # One of another container, whose files would pile up: its silence has to do.
+        if _CLAIMED.fullmatch(name):  # whose segment it was has been silent for long
+            return self._unchanged_seconds(name) > 2 * _SILENCE_SECONDS
+        return self._silent_seconds(name, owner) > _SILENCE_SECONDS
+
+    def _unchanged_seconds(self, name: str) -> float:
+        changed_at = self.directory.changed_at(name)
+        return 0.0 if changed_at is None else self._wall_clock() - changed_at
+
+    def _silent_seconds(self, name: str, owner: Owner) -> float:
+        """By the clock of the machine, which is the same to both if neither has started anew since."""
+        if owner.boot != this_process().boot:
+            return 0.0
         worker = self._worker(name, owner.key)
-        if worker is None or owner.boot != this_process().boot:
-            return False
-        patience = _SILENCE_SECONDS * (2 if _CLAIMED.fullmatch(name) else 1)
-        return self._clock() - worker.reading.beats_at > patience
+        if worker is None:  # it makes no sense, and nobody who lives leaves it at that
+            return self._unchanged_seconds(name)
+        return self._clock() - worker.reading.beats_at
 
     def _told(self, mine: str, key: str, number: str) -> dict[str, Any] | None:
         try:
@@ -279,20 +385,35 @@ class Host:
             if isinstance(error, SpoolError) and error.errno is not None:
                 raise  # such as of descriptors: it may be read later
             self.unread += 1
-            logger.warning("a worker has died, and its segment cannot be read: %s", error)
-            self.directory.remove(mine)
+            owner = Owner.parse(key)
+            crash = crash_unread(owner.pid if owner else 0, found_at=self._wall_clock())
+            self._announce(mine, crash, error)
+            return self._kept(mine, crash, key, number)
+        if self.directory.changed_at(mine) is None:  # we were paused over it, and it was taken on
             return None
         if reading.ending is Ending.CLEAN:
             self._keep_counts(mine, reading)
             self.directory.remove(mine)
             return None
-        crash = crash_of(
-            reading, _about_of(reading), found_at=self._wall_clock(), redactor=self._redactor
-        )
+        about = _about_of(reading)
+        redactor = with_names(self._redactor, about)
+        said = loaded(reading.body or b"")
+        crash = {
+            **crash_of(reading, about, found_at=self._wall_clock(), redactor=redactor),
+            **history_of(said, about.get("clock_offset", 0.0)),
+        }
+        self._announce(mine, crash)
+        self._keep_counts(mine, reading)
+        return self._kept(mine, crash, key, number)
+
+    def _announce(self, mine: str, crash: dict[str, Any], damage: Exception | None = None) -> None:
+        """Once, however often it has to be tried to keep it."""
         if _ident(mine) not in self._logged:
             self._logged.add(_ident(mine))
-            _log(crash)
-        self._keep_counts(mine, reading)
+            _log(crash, damage)
+            self._untold.append(crash)
+
+    def _kept(self, mine: str, crash: dict[str, Any], key: str, number: str) -> dict[str, Any]:
         self._keep(crash, key, number)
         self.directory.remove(mine)
         self._failed.discard(_ident(mine))
@@ -317,32 +438,50 @@ def _ident(name: str) -> str:
     return "-".join(known.groups()[-2:]) if known else name
 
 
+def _ident_within(name: str) -> str | None:
+    """Whose death, counts or claim a file is of."""
+    known = _CLAIMED.fullmatch(name) or _CRASH.fullmatch(name) or _GONE.fullmatch(name)
+    return "-".join(known.groups()[-2:]) if known else None
+
+
+def _heard(worker: Worker, said: dict[str, Any]) -> Heard:
+    is_over = worker.life is Life.DEAD or worker.reading.ending is Ending.CLEAN
+    counts = counts_of(worker.reading, said, is_over=is_over)
+    if worker.owner.boot != this_process().boot:
+        counts.forget_spans()
+    return Heard(worker, said, counts)
+
+
 def _about_of(reading: Reading) -> dict[str, Any]:
     """What a segment says of itself, as far as it is of the kind it should be."""
     try:
         told = orjson.loads(reading.about)
     except ValueError:
-        return {}
+        told = None
     known = told if isinstance(told, dict) else {}
-    return {name: known[name] for name, kind in _ABOUT.items() if isinstance(known.get(name), kind)}
+    about = {n: known[n] for n, kind in _ABOUT.items() if isinstance(known.get(n), kind)}
+    return {**about, "redact": list(filter(_is_secret_name, about.get("redact", ())))}
 
 
-def _log(crash: dict[str, Any]) -> None:
-    suspects = crash["suspects"]
-    likeliest = (
-        "; the likeliest: {method} {path} (request {request_id}, {phase} for {age_seconds:.3f} s)".format(
-            **suspects[0]
-        )
-        if suspects
-        else ""
-    )
+def _is_secret_name(name: object) -> bool:
+    """Whether a `Redactor` can take it."""
+    return isinstance(name, str) and name.isprintable() and any(map(str.isalnum, name))
+
+
+def _log(crash: dict[str, Any], damage: Exception | None) -> None:
     # Servers that stop leave as those do that are killed, but finish what is in flight before.
     logger.log(
-        logging.CRITICAL if suspects else logging.WARNING,
-        "worker_died: pid %s, with %d requests in flight and %.0f MB%s",
+        logging.CRITICAL if crash["suspects"] else logging.WARNING,
+        "worker_died: pid %s, %s",
         crash["pid"],
-        crash["in_flight"],
-        crash["memory_mb"],
-        likeliest,
+        _circumstances(crash) if damage is None else f"whose record cannot be read: {damage}",
         extra={"event": "worker_died", "crash": crash},
     )
+
+
+def _circumstances(crash: dict[str, Any]) -> str:
+    told = f"with {crash['in_flight']} requests in flight and {crash['memory_mb']:.0f} MB"
+    if not crash["suspects"]:
+        return told
+    likeliest = "{method} {path} (request {request_id}, {phase} for {age_seconds:.3f} s)"
+    return f"{told}; the likeliest: {likeliest.format(**crash['suspects'][0])}"

@@ -3,6 +3,7 @@
     header   one page: what it is, whose, and a few numbers that change
     table    a slot for each request in flight, and for each that has ended since the last snapshot
     A, B     two places for a snapshot of all that has been counted; the next goes into the older
+    C, D     two places for what others are to know of the circuits, likewise
 
 Numbers are of 8 bytes in the byte order of the machine, each at a multiple of 8, so that none is seen half
 written. Whatever is longer lies behind a stamp: 0 while it is written, and stored last.
@@ -19,6 +20,8 @@ __all__ = [
     "AREA_BYTES",
     "AREA_HEAD_BYTES",
     "BODY_BYTES",
+    "CIRCUITS",
+    "CIRCUITS_BYTES",
     "FIRST_SLOT",
     "MAGIC",
     "PAGE",
@@ -48,7 +51,7 @@ ABOUT: Final = 1024
 """Where in the header the text lies that says whose it is."""
 ABOUT_BYTES: Final = PAGE - ABOUT
 
-AREA_BYTES: Final = 176 * PAGE
+AREA_BYTES: Final = 168 * PAGE
 AREA_HEAD_BYTES: Final = 64
 AREAS: Final = (
     FIRST_SLOT + SLOTS * SLOT_BYTES,
@@ -57,7 +60,12 @@ AREAS: Final = (
 BODY_BYTES: Final = AREA_BYTES - AREA_HEAD_BYTES - SLOTS
 """The longest snapshot; before it lies a byte for each slot."""
 
-SEGMENT_BYTES: Final = AREAS[1] + AREA_BYTES
+_CIRCUITS_AREA: Final = 8 * PAGE
+CIRCUITS: Final = (AREAS[1] + AREA_BYTES, AREAS[1] + AREA_BYTES + _CIRCUITS_AREA)
+CIRCUITS_BYTES: Final = _CIRCUITS_AREA - AREA_HEAD_BYTES
+"""The longest text about circuits."""
+
+SEGMENT_BYTES: Final = CIRCUITS[1] + _CIRCUITS_AREA
 
 
 class HeaderWord(IntEnum):
@@ -98,10 +106,10 @@ class SlotWord(IntEnum):
 
 
 class AreaWord(IntEnum):
-    """The numbers before a snapshot, by their place."""
+    """The numbers before a snapshot, and before a text about circuits, by their place."""
 
     STAMP = 0  # of the snapshot, rising; 0: it is being written
     LENGTH = 1
     CHECK = 2  # CRC-32 of the bytes of the slots and of the body
-    NEWEST = 3  # the highest stamp of a slot that was given when it was made
+    NEWEST = 3  # the highest stamp of a slot that was given when it was made; of circuits 0
     MADE_AT = 4  # float

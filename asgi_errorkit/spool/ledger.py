@@ -4,7 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 from threading import RLock
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -15,15 +15,15 @@ from asgi_errorkit.exchange import (
     ENDED,
     FIRST_BYTE,
     KIND,
-    OPENER,
     PLACE,
     State,
 )
 from asgi_errorkit.forks import reset_in_child
 from asgi_errorkit.outcome import Outcome, outcomes_of
-from asgi_errorkit.recorder import Batch, Recorder
+from asgi_errorkit.recorder import Batch, Recorder, counted_here
+from asgi_errorkit.spool.host import Host
 from asgi_errorkit.spool.layout import BODY_BYTES, SLOTS
-from asgi_errorkit.spool.results import result_of, told
+from asgi_errorkit.spool.results import Result, result_of, told
 from asgi_errorkit.spool.segment import Segment
 
 __all__ = ["Ledger"]
@@ -32,7 +32,29 @@ logger = logging.getLogger("asgi_errorkit.spool")
 
 _TELL_EVERY_SECONDS = 1.0
 _MOST_UNSAVED = SLOTS // 4
-_MOST_TOLD = BODY_BYTES - 4096  # the counts need the rest: of so many outcomes and types
+_MOST_TOLD = BODY_BYTES // 2  # the counts need the rest
+
+
+class Sources(Protocol):
+    """What a worker tells of beside its requests, as JSON-able data by name."""
+
+    def counts(self, now: float) -> Mapping[str, Any]:
+        """What has been counted of the requests that a snapshot counts, and goes with it."""
+        ...
+
+    def others(self, now: float, *, is_last: bool) -> Mapping[str, Callable[[], Any]]:
+        """What may be as old as a second; of what is too much the last is left out first."""
+        ...
+
+    def note_lost(
+        self, result: Result, started_at: float, first_byte_at: float, ended_at: float
+    ) -> None:
+        """Count one that no sink has seen."""
+        ...
+
+    def forget(self) -> None:
+        """All of it is kept, or was another process's: start anew."""
+        ...
 
 
 class Ledger:
@@ -40,26 +62,27 @@ class Ledger:
 
     ``open_segment`` makes the segment of this process, and says what removes it after a clean end:
     it is called by the first request, also in a forked child; if it raises nothing is listed,
-    which is said once. ``sources`` are
-    functions of what else is to be saved, by name: JSON-able data, of which the last is left out
-    first where it is too much. A snapshot is saved every second, and whenever many have ended.
+    which is said once. ``sources`` tell what else is to be saved. A snapshot is saved every second,
+    and whenever many have ended.
     """
 
     def __init__(
         self,
         recorder: Recorder,
         open_segment: Callable[[int], tuple[Segment, Callable[[], None]]],
-        sources: Mapping[str, Callable[[], Any]],
+        sources: Sources,
     ) -> None:
         self.left_out = 0  # sources that a snapshot had no room for, or that failed
         self._recorder = recorder
         self._open_segment = open_segment
-        self._sources = dict(sources)
+        self._sources = sources
+        self.host: Host | None = None  # whose segment it is
+        self._is_passed_over = False
         self._lock = RLock()
         self._first = 0  # of the slots of the segment; those of the next have other numbers
         self._reset()
         reset_in_child(self)
-        recorder.add_sink(self.observe)
+        recorder.add_last_sink(self.observe)
         recorder.add_flusher(self.flush)
 
     def _reset(self) -> None:
@@ -76,21 +99,28 @@ class Ledger:
         self.leave: Callable[[State], None] = _nowhere
         self._told: list[bytes] = []
         self._told_at = float("-inf")
+        self._has_news = False
 
     def reset_after_fork(self) -> None:
         """In a forked child: the segment is the parent's, and so are the requests that go on."""
         self._lock = RLock()
         self._reset()
+        self._sources.forget()
 
     def _begin_first(
         self, request_id: str, method: str, path: str, started_at: float, memory_mb: float
     ) -> int | None:
-        with self._lock:
-            if self.begin == self._begin_first:
-                self._open()
+        self.open()
         # The first request began before anything was measured.
         known_mb = memory_mb or self._recorder.sampler.memory_mb
         return self.begin(request_id, method, path, started_at, known_mb)
+
+    def open(self) -> None:
+        """Open the segment, if it is not open: the first request does so, or who knows of it before."""
+        self._recorder.sampled()  # before the lock is taken: who drains may wait for that
+        with self._lock:
+            if self.begin == self._begin_first:
+                self._open()
 
     def _open(self) -> None:
         try:
@@ -102,24 +132,56 @@ class Ledger:
             )
             return
         self._first += SLOTS
-        latest = self._recorder.sampled()
+        latest = self._recorder.sampler.latest
         segment.beat(self._recorder.clock(), latest.memory_mb, latest.at, 0)
         self.segment = segment
         self.answer = _answering(segment)
         self.leave = _leaving(segment)
         self.begin = segment.begin
 
+    def renew(self, is_lost: Callable[[], bool], is_counted_elsewhere: Callable[[], bool]) -> None:
+        """Open another segment if the file of this one is lost.
+
+        What has been counted goes along, unless whoever has the file counts it.
+        """
+        if self.segment is not None and is_lost():
+            self._recorder.read(lambda: self._renew(is_lost, is_counted_elsewhere))
+
+    def _renew(self, is_lost: Callable[[], bool], is_counted_elsewhere: Callable[[], bool]) -> None:
+        with self._lock:  # who begins meanwhile waits for the next segment
+            segment, remove = self.segment, self._remove
+            if segment is None or not is_lost():
+                return
+            kept = self._outcomes, self._error_types, self.unlisted
+            goes_along = not is_counted_elsewhere()
+            self._reset()
+            if goes_along:
+                self._outcomes, self._error_types, self.unlisted = kept
+                self._has_news = True
+            else:
+                self._sources.forget()
+            self._put_away(segment, remove)
+            self._open()
+            self.save_all()
+
+    def pass_over(self) -> None:
+        """Say, once, that nothing will be listed: a kit further out has the requests, and no directory."""
+        if self._is_passed_over:
+            return
+        self._is_passed_over = True
+        logger.warning(
+            "no request is listed in %s: the ErrorKit that was given it is within another, which has "
+            "none. Give the directory to the outermost ErrorKit",
+            self.host.directory.path if self.host else "its directory",
+        )
+
     # Off the path
 
     def observe(self, batch: Batch) -> None:
-        """The sink, which must be the last: what it has seen, all the others have counted."""
-        mine = self._recorder
-        ended = [
-            record
-            for record in batch.records
-            if record[KIND] == END
-            and ((opener := record[OPENER]).recorder is mine or opener.recorder.ledger is None)
-        ]  # what a kit further out has listed, it counts
+        """The last sink: what it has seen, all the others have counted."""
+        self._has_news = True
+        batch = counted_here(batch, self._recorder)
+        ended = [record for record in batch.records if record[KIND] == END]
         places = [record[PLACE] for record in ended if record[PLACE] is not None]
         if self.segment is not None:
             self.unlisted += len(ended) - len(places)
@@ -133,17 +195,30 @@ class Ledger:
         if len(self._counted) >= _MOST_UNSAVED:
             self.save()
 
+    def refresh(self) -> bool:
+        """Have the segment say all that has been counted; whether it does, and so answers for this
+        process too."""
+        return self._recorder.read(self._refresh)
+
+    def _refresh(self) -> bool:
+        if self.segment is None and self._has_news:
+            self.open()
+        if self.segment is None:
+            return not self._has_news
+        self.save_all()
+        return True
+
     def flush(self) -> None:
         """Save everything, if that was long ago."""
         if self.segment is None or self._recorder.clock() - self._told_at < _TELL_EVERY_SECONDS:
             return
         self._recorder.read(self.save_all)
 
-    def save_all(self) -> None:
+    def save_all(self, *, is_last: bool = False) -> None:
         """Save what has been counted so far, and what the sources tell now."""
         self._count_lost()
         self._told_at = self._recorder.clock()
-        self._told = self._tell()
+        self._told = self._tell(is_last=is_last)
         self.save()
 
     def save(self) -> None:
@@ -153,7 +228,7 @@ class Ledger:
             return
         now, sampler = self._recorder.clock(), self._recorder.sampler
         counted, self._counted = self._counted, []
-        segment.save(self._body(), counted, now)
+        segment.save(self._body(now), counted, now)
         segment.beat(now, sampler.memory_mb, sampler.latest.at, self.unlisted)
 
     def _count_lost(self) -> None:
@@ -175,14 +250,15 @@ class Ledger:
                 self._outcomes[Outcome(result.outcome)] += 1
                 if result.error_type:
                     self._error_types[ErrorType(result.error_type)] += 1
+                self._sources.note_lost(result, *segment.times(place))
         self._missed = {p: pair for p, pair in waiting.items() if self._missed.get(p) != pair}
 
-    def _tell(self) -> list[bytes]:
+    def _tell(self, *, is_last: bool) -> list[bytes]:
         """What the sources tell, as members of an object, as far as there is room."""
         told, left = [], _MOST_TOLD
-        for name, source in self._sources.items():
+        for name, source in self._sources.others(self._told_at, is_last=is_last).items():
             try:
-                part = b'"%b":%b' % (name.encode(), orjson.dumps(source()))
+                part = _member(name, source())
             except Exception:  # noqa: BLE001  one that fails must not cost the others
                 self.left_out += 1
                 continue
@@ -193,12 +269,20 @@ class Ledger:
             left -= len(part) + 1
         return told
 
-    def _body(self) -> bytes:
-        counts = (
-            b'"outcomes":' + orjson.dumps({o.text: n for o, n in self._outcomes.items()}),
-            b'"error_types":' + orjson.dumps({e.value: n for e, n in self._error_types.items()}),
-        )
-        return b"{%b}" % b",".join((*counts, *self._told))
+    def _body(self, now: float) -> bytes:
+        counts = [
+            _member("outcomes", {o.text: n for o, n in self._outcomes.items()}),
+            _member("error_types", {e.value: n for e, n in self._error_types.items()}),
+        ]
+        try:
+            counts += [_member(name, told) for name, told in self._sources.counts(now).items()]
+        except Exception:  # noqa: BLE001  what has ended is counted all the same
+            self.left_out += 1
+        body = b"{%b}" % b",".join((*counts, *self._told))
+        if len(body) <= BODY_BYTES:
+            return body
+        self.left_out += 1
+        return b"{%b}" % b",".join(counts)
 
     def rest(self) -> None:
         """Let go of the segment while nothing is in flight; the next request opens another.
@@ -211,7 +295,7 @@ class Ledger:
     def _rest(self) -> None:
         with self._lock:  # who begins meanwhile waits for the next segment
             begin, self.begin = self.begin, self._begin_first
-            self.save_all()
+            self.save_all(is_last=True)
             if self.segment is not None and self.segment.free == SLOTS:
                 self._close()
             else:
@@ -224,7 +308,7 @@ class Ledger:
 
     def _save_and_close(self) -> None:
         with self._lock:
-            self.save_all()
+            self.save_all(is_last=True)
             self._close()
 
     def _close(self) -> None:
@@ -232,11 +316,19 @@ class Ledger:
         if segment is None:
             return
         self._reset()
+        self._sources.forget()
+        self._put_away(segment, remove)
+
+    def _put_away(self, segment: Segment, remove: Callable[[], None]) -> None:
         segment.close()
         try:
             remove()
         except OSError as error:  # then whoever looks next does
             logger.warning("the record of this process cannot be put away: %s", error)
+
+
+def _member(name: str, told: Any) -> bytes:
+    return b'"%b":%b' % (name.encode(), orjson.dumps(told))
 
 
 # Closures, for each look at an attribute would cost 10 ns, with every request.

@@ -6,7 +6,7 @@ import sys
 from enum import Enum
 from typing import NamedTuple
 
-__all__ = ["Life", "Owner", "is_dead", "life_of", "this_process"]
+__all__ = ["Life", "Owner", "life_of", "this_process"]
 
 _LINUX = sys.platform.startswith("linux")
 _KEY = re.compile(
@@ -66,11 +66,6 @@ def this_process() -> Owner:
     if told is None:
         return Owner(pid, 0, _boot(), 0)
     return Owner(pid, told.start, _boot(), _namespace())
-
-
-def is_dead(owner: Owner) -> bool:
-    """Whether it is certain that it runs no more."""
-    return life_of(owner) is Life.DEAD
 
 
 def life_of(owner: Owner) -> Life:

@@ -12,6 +12,8 @@ from asgi_errorkit.spool.layout import (
     AREA_HEAD_BYTES,
     AREAS,
     BODY_BYTES,
+    CIRCUITS,
+    CIRCUITS_BYTES,
     FIRST_SLOT,
     MAGIC,
     PAGE,
@@ -27,9 +29,18 @@ from asgi_errorkit.spool.layout import (
     SlotWord,
 )
 
-__all__ = ["DamagedSegmentError", "Listed", "Reading", "decode", "read_segment"]
+__all__ = [
+    "CircuitsText",
+    "DamagedSegmentError",
+    "Listed",
+    "Reading",
+    "decode",
+    "read_circuits",
+    "read_segment",
+]
 
 _WORD = 8
+_HEAD_BYTES = len(HeaderWord) * _WORD
 _TRIES = 10
 _LAST_SLOT = FIRST_SLOT + SLOTS * SLOT_BYTES
 
@@ -75,6 +86,15 @@ class Reading(NamedTuple):
     is_steady: bool = True
 
 
+class CircuitsText(NamedTuple):
+    """What a segment says of circuits, ``stamp`` 0 and no text if nothing whole; and of its worker."""
+
+    stamp: int
+    text: bytes
+    beats_at: float
+    ending: Ending
+
+
 class _Area(NamedTuple):
     stamp: int
     newest: int
@@ -111,6 +131,44 @@ def _is_of_one_moment(file: int, reading: Reading, whole: int, before: int) -> b
         return bool(before) or not _word_now(file, AREAS[0] + AreaWord.NEWEST * _WORD)
     # A slot may be counted in either.
     return reading.saved == before + 1 and whole == len(AREAS)
+
+
+def read_circuits(file: int, known: int = 0) -> CircuitsText:
+    """Read what a segment says of circuits, which may be written meanwhile: some 10 µs.
+
+    ``known`` is the stamp of a text that need not be read again. Raises as `read_segment` does.
+    """
+    head = _read_at(file, _HEAD_BYTES, 0)
+    if len(head) < _HEAD_BYTES:
+        raise DamagedSegmentError(f"a segment has {SEGMENT_BYTES} bytes; got {len(head)}")
+    words, doubles = _cast(head)
+    _check(words)
+    stamp, text = _latest_circuits(file, known)
+    beats_at = _finite(doubles[HeaderWord.BEATS_AT])
+    return CircuitsText(stamp, text, beats_at, _ending(words[HeaderWord.ENDING]))
+
+
+def _latest_circuits(file: int, known: int) -> tuple[int, bytes]:
+    for _ in range(_TRIES):
+        stamps = [_word_now(file, start + AreaWord.STAMP * _WORD) for start in CIRCUITS]
+        for stamp, start in sorted(zip(stamps, CIRCUITS, strict=True), reverse=True):
+            if stamp in (0, known):
+                return stamp, b""
+            text = _circuits_at(file, start, stamp)
+            if text is not None:
+                return stamp, text
+    return 0, b""  # written over each time, or never whole
+
+
+def _circuits_at(file: int, start: int, stamp: int) -> bytes | None:
+    """The text with that stamp, or None where it is not whole."""
+    length = _word_now(file, start + AreaWord.LENGTH * _WORD)
+    if length > CIRCUITS_BYTES:
+        return None
+    text = _read_at(file, length, start + AREA_HEAD_BYTES)
+    check = _word_now(file, start + AreaWord.CHECK * _WORD)
+    is_whole = crc32(text) == check and len(text) == length
+    return text if is_whole and _word_now(file, start) == stamp else None
 
 
 def decode(data: bytes) -> Reading:

@@ -4,17 +4,22 @@ import atexit
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import TypeAlias
 from weakref import ref
 
+from asgi_errorkit.breakers import Breakers
 from asgi_errorkit.recorder import Recorder
 from asgi_errorkit.redact import Redactor
+from asgi_errorkit.spool.circuits import SharedCircuits
 from asgi_errorkit.spool.directory import SpoolError
 from asgi_errorkit.spool.host import Host
-from asgi_errorkit.spool.ledger import Ledger
+from asgi_errorkit.spool.ledger import Ledger, Sources
+from asgi_errorkit.spool.segment import Segment
 
-__all__ = ["keep_record"]
+__all__ = ["keep_record", "record_of"]
+
+OpenSegment: TypeAlias = Callable[[int], tuple[Segment, Callable[[], None]]]
 
 logger = logging.getLogger("asgi_errorkit.spool")
 
@@ -28,11 +33,12 @@ def keep_record(
     app: str,
     release: str | None,
     redactor: Redactor,
-    sources: Mapping[str, Callable[[], Any]],
+    sources: Sources,
+    circuits: Breakers | None = None,
 ) -> Host | None:
     """Have a recorder's requests listed in ``directory``, and dead workers found there.
 
-    For ``sources`` see `Ledger`. Returns None where the directory cannot serve, which is said once:
+    For ``sources`` see `Ledger`; ``circuits`` act together with those of the other workers. Returns None where the directory cannot serve, which is said once:
     then the process answers for itself alone. Frames that were made before do not list theirs.
     """
     try:
@@ -47,20 +53,54 @@ def keep_record(
     except SpoolError as error:
         logger.warning("workers keep no record on disk, and answer for themselves alone: %s", error)
         return None
-    ledger = Ledger(recorder, host.open_segment, sources)
+    open_segment: OpenSegment = host.open_segment
+    if circuits is not None:
+        shared = SharedCircuits(host.directory, circuits, clock=recorder.clock)
+        open_segment = _telling(open_segment, shared)
+    ledger = Ledger(recorder, open_segment, sources)
+    ledger.host = host
     recorder.ledger = ledger
-    recorder.add_flusher(_looking(host, recorder.clock))
+    recorder.add_flusher(_looking(host, ledger, recorder.clock))
     _close_at_exit(ledger)
     return host
 
 
-def _looking(host: Host, clock: Callable[[], float]) -> Callable[[], None]:
+def _telling(open_segment: OpenSegment, circuits: SharedCircuits) -> OpenSegment:
+    """As `Host.open_segment`; the circuits are told of in it."""
+
+    def open_and_tell(first: int) -> tuple[Segment, Callable[[], None]]:
+        segment, remove = open_segment(first)
+        circuits.begin(segment)
+
+        def leave() -> None:
+            circuits.end()
+            remove()
+
+        return segment, leave
+
+    return open_and_tell
+
+
+def record_of(recorder: Recorder, directory: str | os.PathLike[str] | None) -> Host | None:
+    """The host of a recorder that keeps a record already. Raises ValueError for another directory."""
+    host: Host | None = getattr(recorder.ledger, "host", None)
+    if host is None or directory is None or host.directory.is_at(directory):
+        return host
+    raise ValueError(
+        f"directory must be {str(host.directory.path)!r}, where another kit of the same tracker keeps "
+        "its record, or be left out; give the kit an ErrorTracker of its own to have two; got "
+        f"{os.fspath(directory)!r:.200}"
+    )
+
+
+def _looking(host: Host, ledger: Ledger, clock: Callable[[], float]) -> Callable[[], None]:
     looked_at = float("-inf")
 
     def look() -> None:
         nonlocal looked_at
         if clock() - looked_at >= _LOOK_EVERY_SECONDS:
             looked_at = clock()
+            ledger.renew(host.has_lost_segment, host.is_counted_elsewhere)
             host.look()
 
     return look

@@ -50,6 +50,7 @@ _TYPES: Final = (
 )
 _CODES: Final = {outcome: number for number, outcome in enumerate(_OUTCOMES)}
 _ENDED: Final = 1
+_IS_SESSION: Final = 2
 _STATUS_AT, _OUTCOME_AT, _TYPE_AT = 8, 24, 32
 _STATUS_MASK, _CODE_MASK = 0xFFFF, 0xFF
 _FIRST_FAILING = 400
@@ -62,12 +63,13 @@ class Result(NamedTuple):
     status_code: int | None
     outcome: str
     error_type: str
+    is_session: bool
 
 
 def result_of(state: State) -> int:
     """The number for an exchange that has ended: never 0.
 
-    Bit 0 is set; from bit 8 the status in 16 bits (0: none), from 24 the outcome and from 32 the
+    Bit 0 is set, and bit 1 for a websocket session; from bit 8 the status in 16 bits (0: none), from 24 the outcome and from 32 the
     type of the error, in 8 each, by the places in the tables above.
     """
     status = state[STATUS] or 0
@@ -84,6 +86,7 @@ def result_of(state: State) -> int:
     kind = None if caught is None else caught.verdict.info.error_type
     return (
         _ENDED
+        | (_IS_SESSION if state[SESSION] is not None else 0)
         | (status & _STATUS_MASK) << _STATUS_AT
         | _CODES[outcome_of(state)] << _OUTCOME_AT
         | _TYPE_CODES[kind] << _TYPE_AT
@@ -99,4 +102,5 @@ def told(result: int) -> Result:
         result >> _STATUS_AT & _STATUS_MASK or None,
         _OUTCOMES[outcome].text if outcome < len(_OUTCOMES) else "",
         "" if error_type is None else error_type.value,
+        bool(result & _IS_SESSION),
     )

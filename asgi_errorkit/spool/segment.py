@@ -13,6 +13,8 @@ from asgi_errorkit.spool.layout import (
     AREA_HEAD_BYTES,
     AREAS,
     BODY_BYTES,
+    CIRCUITS,
+    CIRCUITS_BYTES,
     FIRST_SLOT,
     MAGIC,
     SEGMENT_BYTES,
@@ -42,9 +44,10 @@ class Segment:
     ``begin`` lists a request, before anything is done for it; ``end`` says how it ended; both are a
     few stores to memory, which are in the file whatever becomes of the process. ``save`` puts a
     snapshot of everything counted so far there, and frees the slots of the requests it counts: so
-    each request is in the snapshot or in a slot, and never in both. Times are the caller's clock.
+    each request is in the snapshot or in a slot, and never in both. ``tell`` says what others are to
+    know of its circuits. Times are the caller's clock.
 
-    One thread saves at a time; any may begin and end. After a fork it is the parent's alone.
+    One thread saves at a time, and one tells; any may begin and end. After a fork it is the parent's alone.
     Slots are numbered from ``first``: a number of another segment of this process is none here.
     """
 
@@ -55,6 +58,7 @@ class Segment:
         "_map",
         "_next_stamp",
         "_saved",
+        "_told",
         "_view",
         "_words",
         "begin",
@@ -78,7 +82,7 @@ class Segment:
         self._first = first
         self._free = list(range(first + SLOTS - 1, first - 1, -1))
         self._next_stamp = count(1).__next__
-        self._saved = 0
+        self._saved = self._told = 0
         self.unlisted = 0
         self._view[ABOUT : ABOUT + len(about)] = about
         for word, value in (
@@ -109,6 +113,15 @@ class Segment:
         pairs = enumerate(zip(stamps, results, strict=True), self._first)
         return {place: pair for place, pair in pairs if pair[0] and pair[1]}
 
+    def times(self, place: int) -> tuple[float, float, float]:
+        """When the request in a slot began, when its response did (0.0: never), and when it ended."""
+        word = _FIRST_WORD + (place - self._first) * _SLOT_WORDS
+        started_at, first_byte_at, ended_at = (
+            self._doubles[word + number]
+            for number in (SlotWord.STARTED_AT, SlotWord.FIRST_BYTE_AT, SlotWord.ENDED_AT)
+        )
+        return started_at, first_byte_at, ended_at
+
     def save(self, body: bytes, counted: Sequence[int], now: float) -> None:
         """Replace the older snapshot, and free the slots of the requests that it has ``counted``.
 
@@ -135,6 +148,21 @@ class Segment:
         for place in counted:  # a reader knows by the snapshot which it must not count again
             words[_FIRST_WORD + (place - self._first) * _SLOT_WORDS] = 0
             self._free.append(place)
+
+    def tell(self, text: bytes, now: float) -> None:
+        """Replace the older text about circuits. Raises ValueError for one beyond `CIRCUITS_BYTES`."""
+        if len(text) > CIRCUITS_BYTES:
+            raise ValueError(f"circuits have at most {CIRCUITS_BYTES} bytes; got {len(text)}")
+        stamp = self._told + 1
+        start = CIRCUITS[stamp % 2]
+        word, body, words = start // _WORD, start + AREA_HEAD_BYTES, self._words
+        words[word + AreaWord.STAMP] = 0
+        self._view[body : body + len(text)] = text
+        words[word + AreaWord.LENGTH] = len(text)
+        words[word + AreaWord.CHECK] = crc32(text)
+        self._doubles[word + AreaWord.MADE_AT] = now
+        words[word + AreaWord.STAMP] = stamp
+        self._told = stamp
 
     def beat(self, now: float, memory_mb: float, memory_at: float, unlisted: int) -> None:
         """Say that the process lives, how much memory it holds, and how many found no slot."""

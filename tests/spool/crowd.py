@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import json
 import mmap
+import operator
 import random
 import subprocess
 import sys
@@ -96,27 +97,39 @@ class Crowd:
         return sum(self.truth[1 + which :: 2].tolist())
 
 
+def sums_of(host: Host) -> tuple[int, int, int]:
+    """What has ended so far, by each of those who answer; all of it within the last hour."""
+    return (
+        host.counts().outcomes.total(),
+        host.error_stats(60)["total_requests"],
+        host.performance_stats(60)["total_requests"],
+    )
+
+
 def run(workers: int, requests: int, seed: int, folder: Path) -> dict[str, Any]:
     crowd = Crowd(folder, seed)
     for _ in range(workers):
         crowd.start()
-    host, lowest, reads = Host(crowd.directory), 0, 0
+    host, lowest, reads = Host(crowd.directory), (0, 0, 0), 0
     while crowd.sum(DONE) < requests and crowd.started < MOST_WORKERS:
         for _ in range(crowd.dice.randrange(4, 12)):
             time.sleep(0.05)
-            counted = host.counts().outcomes.total()
-            assert counted >= lowest, "a sum went backwards"
-            lowest, reads = counted, reads + 1
+            sums = sums_of(host)
+            assert all(map(operator.ge, sums, lowest)), f"a sum went backwards: {lowest}, {sums}"
+            lowest, reads = sums, reads + 1
         crowd.kill_one()
         crowd.start()
     crowd.stop()
     while host.look():
         continue
+    counted, of_errors, of_performance = sums_of(host)
     listed = sum(crash["in_flight"] for crash in host.crashes())
     return {
         "done": crowd.sum(DONE),
         "begun": crowd.sum(BEGUN),
-        "counted": host.counts().outcomes.total(),
+        "counted": counted,
+        "counted_in_error_stats": of_errors,
+        "counted_in_performance_stats": of_performance,
         "in_flight_when_killed": listed,
         "killed": crowd.killed,
         "reads": reads,
@@ -128,6 +141,8 @@ def is_right(found: dict[str, Any]) -> bool:
     slack = found["killed"]
     told_of = found["counted"] + found["in_flight_when_killed"]
     is_counted = found["done"] <= found["counted"] <= found["done"] + slack
+    answers = {found["counted_in_error_stats"], found["counted_in_performance_stats"]}
+    is_counted = is_counted and answers == {found["counted"]}
     return is_counted and found["begun"] - slack <= told_of <= found["begun"]
 
 

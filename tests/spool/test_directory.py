@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
@@ -15,14 +16,16 @@ import psutil
 import pytest
 
 from asgi_errorkit.spool import directory as directories
+from asgi_errorkit.spool import mounts
 from asgi_errorkit.spool.directory import (
     MOST_BYTES,
     NewFile,
     SpoolDirectory,
     SpoolError,
     choose_directory,
+    served_directory,
 )
-from asgi_errorkit.spool.owner import Owner, is_dead, this_process
+from asgi_errorkit.spool.owner import Life, Owner, life_of, this_process
 
 NOBODY = 65534
 IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
@@ -227,20 +230,107 @@ def test_the_temporary_files_of_the_dead_are_swept(spool: SpoolDirectory, path: 
     for dead in (me._replace(start=me.start - 1), me._replace(pid=2**22 + 1)):
         (path / f"{dead.key}.0123abcd.new").touch()
     left = {mine.temporary, NAME, "alien.new", "1-1-0123abcd-0.0123456.new"}
-    assert spool.sweep(is_dead) == 2
+    assert spool.sweep(life_of, 0.0) == 2
     assert {each.name for each in path.iterdir()} == left
-    assert spool.sweep(is_dead) == 0
+    assert spool.sweep(life_of, 0.0) == 0
 
 
 def test_what_another_has_swept_meanwhile_is_no_error(spool: SpoolDirectory, path: Path) -> None:
     made = spool.create(1)
     discard(made)
 
-    def sweep_first(owner: Owner) -> bool:
+    def sweep_first(owner: Owner) -> Life:
         (path / made.temporary).unlink()
-        return owner == this_process()
+        return Life.DEAD if owner == this_process() else Life.ALIVE
 
-    assert spool.sweep(sweep_first) == 1
+    assert spool.sweep(sweep_first, 0.0) == 1
+
+
+def test_when_a_file_was_renamed_is_known_until_it_is_gone(
+    spool: SpoolDirectory, path: Path
+) -> None:
+    put(spool, NAME)
+    os.utime(path / NAME, (1000.0, 1000.0))
+    before = time.time() - 60.0
+    spool.rename(NAME, "b.ek")
+    assert spool.changed_at(NAME) is None
+    assert (spool.changed_at("b.ek") or 0.0) > before
+    with pytest.raises(ValueError, match="a name must be"):
+        spool.changed_at("../b.ek")
+
+
+def test_other_paths_may_lead_to_it(
+    spool: SpoolDirectory, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(path.parent)
+    assert all(map(spool.is_at, (path, "spool", f"{path}/../spool")))
+    assert not any(map(spool.is_at, (path.parent, "other", "", "~nobody-at-all/spool")))
+
+
+MOUNTS = """\
+22 27 0:21 / /proc rw,relatime - proc proc rw
+27 1 {device} / /mnt/a\\040b rw,relatime shared:1 master:2 - {kind} server:/x rw,vers=4 - odd
+28 27 7:7
+"""
+
+
+@pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "ceph"])
+def test_a_directory_that_machines_share_is_refused(
+    path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody there can say whose process lives: that of another machine would be claimed."""
+    path.mkdir(mode=0o700)
+    told_by(monkeypatch, path, kind)
+    with pytest.raises(SpoolError, match=rf"other machines may share \({kind}\).*name a directory"):
+        SpoolDirectory.open(path)
+
+
+@pytest.mark.parametrize("kind", ["ext4", "tmpfs", "overlay", "9p", "fuse", "fuse.gocryptfs"])
+def test_a_directory_of_this_machine_is_not(
+    path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.mkdir(mode=0o700)
+    told_by(monkeypatch, path, kind)
+    SpoolDirectory.open(path).close()
+
+
+@pytest.mark.parametrize("text", [b"", b"\xff - - -\n- \n - nfs", None])
+def test_where_no_mounts_are_told_of_none_is_refused(
+    path: Path, text: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = path.with_name("mounts")
+    if text is not None:
+        told.write_bytes(text)
+    monkeypatch.setattr(mounts, "_MOUNTS", told)
+    SpoolDirectory.open(path).close()
+
+
+def told_by(monkeypatch: pytest.MonkeyPatch, path: Path, kind: str) -> None:
+    device = path.stat().st_dev
+    text = MOUNTS.format(device=f"{os.major(device)}:{os.minor(device)}", kind=kind)
+    told = path.with_name("mounts")
+    told.write_text(text)
+    monkeypatch.setattr(mounts, "_MOUNTS", told)
+
+
+def test_of_those_of_whom_nobody_can_say_what_is_an_hour_old_is_swept(
+    spool: SpoolDirectory, path: Path
+) -> None:
+    """Such as those of another container, which would pile up; who lives makes a file at once."""
+    made = spool.create(1)
+    discard(made)
+    os.utime(path / made.temporary, (1000.0, 1000.0))
+    for life, now in ((Life.UNKNOWN, 4600.0), (Life.ALIVE, 9000.0)):
+        assert spool.sweep(lambda _, life=life: life, now) == 0  # type: ignore[misc]
+
+    def sweep_first(_: Owner) -> Life:
+        (path / made.temporary).unlink()
+        return Life.UNKNOWN
+
+    assert spool.sweep(lambda _: Life.UNKNOWN, 4600.5) == 1
+    put(spool, NAME)
+    discard(made := spool.create(1))
+    assert spool.sweep(sweep_first, 9e9) == 0  # another was faster
 
 
 def test_what_is_missing_is_made(tmp_path: Path, each_way: None) -> None:
@@ -370,7 +460,8 @@ spool.publish(made.temporary, "a.ek")
 spool.rename("a.ek", "b.ek")
 assert spool.read("b.ek") == bytes(10) and spool.names() == ["b.ek"]
 os.close(spool.create(1).file)
-assert spool.sweep(owner.is_dead) == 0 and spool.sweep(lambda owner: True) == 1
+assert spool.sweep(owner.life_of, 0.0) == 0
+assert spool.sweep(lambda _: owner.Life.DEAD, 0.0) == 1
 spool.remove("b.ek")
 spool.close()
 assert directory.choose_directory("app").name == f"asgi-errorkit-{user}-app"
@@ -629,6 +720,8 @@ if directories._OPENS_DIRECTORIES:  # what Windows knows nothing of
         path.rmdir()
         with pytest.raises(SpoolError, match="working directory is gone"):
             SpoolDirectory.open("spool")
+        with pytest.raises(SpoolError, match="working directory is gone: go to another"):
+            served_directory("main:app")
 
     def test_a_directory_that_may_not_be_written_to_is_told_of() -> None:
         """Its files are read as ever. Root may write anywhere, and is somebody else here."""
@@ -759,7 +852,7 @@ for pid in children:
         """What a child had not published when it was killed is swept, the parent's is not."""
         code = f"""{START}
 import signal
-from asgi_errorkit.spool.owner import is_dead
+from asgi_errorkit.spool.owner import life_of
 spool = SpoolDirectory.open(sys.argv[1])
 mine = spool.create(1)
 for _ in range(3):
@@ -770,7 +863,7 @@ for _ in range(3):
         os.kill(os.getpid(), signal.SIGKILL)
     assert os.waitpid(pid, 0)[1] == signal.SIGKILL
 assert len(os.listdir(sys.argv[1])) == 7
-assert spool.sweep(is_dead) == 3
+assert spool.sweep(life_of, 0.0) == 3
 assert len(spool.names()) == 3
 assert mine.temporary in os.listdir(sys.argv[1])
 """

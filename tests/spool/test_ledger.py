@@ -37,6 +37,26 @@ from asgi_errorkit.spool.segment import Segment
 from asgi_errorkit.testing import HandClock, LogLines, request, session
 
 
+class Told:
+    """Sources of what else is saved, by name."""
+
+    def __init__(self, others: dict[str, Any]) -> None:
+        self._others = others
+        self.lost = self.forgotten = 0
+
+    def counts(self, now: float) -> dict[str, Any]:
+        return {}
+
+    def others(self, now: float, *, is_last: bool) -> dict[str, Any]:
+        return self._others
+
+    def note_lost(self, *_: Any) -> None:
+        self.lost += 1
+
+    def forget(self) -> None:
+        self.forgotten += 1
+
+
 class World:
     """A kit whose ledger writes to a file that is read here, by a hand clock and without threads."""
 
@@ -47,7 +67,8 @@ class World:
         self.opened = 0
         self.recorder = Recorder(flush_seconds=None, clock=self.clock)
         tracker = ErrorTracker(recorder=self.recorder)
-        self.ledger = self.recorder.ledger = Ledger(self.recorder, self.open_segment, sources)
+        self.told = Told(sources)
+        self.ledger = self.recorder.ledger = Ledger(self.recorder, self.open_segment, self.told)
         stack = MiddlewareStack(error_tracker=tracker)
         stack.add_middleware(StructuredLoggingMiddleware, stream=LogLines())
         self.kit = stack.create_middleware_stack(app)
@@ -108,7 +129,7 @@ async def test_a_request_is_listed_before_the_app_is_called_and_with_its_phase(p
     assert amid.first_byte_at == began_at + 2.0
     assert world.read().in_flight == []
     (ended,) = world.read().ended
-    assert (ended.ended_at, told(ended.result)) == (began_at + 2.0, (200, "ok", ""))
+    assert (ended.ended_at, told(ended.result)) == (began_at + 2.0, (200, "ok", "", False))
 
 
 async def test_a_session_is_listed_while_it_goes_on(path: Path) -> None:
@@ -307,7 +328,7 @@ def test_a_result_says_what_the_outcome_says(
 
 @given(st.integers(0, 2**64 - 1))
 def test_whatever_number_is_read_tells_something(number: int) -> None:
-    status, outcome, error_type = told(number)
+    status, outcome, error_type, _ = told(number)
     assert status is None or 0 < status < 65_536
     assert outcome in {"", *(each.text for each in Outcome)}
     assert isinstance(error_type, str)

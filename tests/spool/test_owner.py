@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asgi_errorkit.spool import owner as owners
-from asgi_errorkit.spool.owner import Life, Owner, is_dead, life_of, this_process
+from asgi_errorkit.spool.owner import Life, Owner, life_of, this_process
 
 OWNER = Owner(pid=4711, start=123456, boot="0123abcd", namespace=0xF0000123)
 
@@ -83,7 +83,6 @@ def test_another_process_lives_until_it_ends() -> None:
         process.kill()
         process.wait()
         assert life_of(owner) is Life.DEAD
-        assert is_dead(owner)
 
 
 if hasattr(os, "waitid"):  # not on macOS, nor on Windows
@@ -281,7 +280,7 @@ if owners._LINUX:  # what is said of /proc
         """Its pids mean other processes here, or none: neither says that it is dead."""
         assert life_of(OURS._replace(namespace=namespace)) is Life.UNKNOWN
         assert life_of(OURS._replace(namespace=namespace, pid=2**30)) is Life.UNKNOWN
-        assert not is_dead(OURS._replace(namespace=namespace))
+        assert life_of(OURS._replace(namespace=namespace)) is not Life.DEAD
 
     def test_who_does_not_know_its_own_namespace_judges_nobody(
         proc: dict[str, bytes], monkeypatch: pytest.MonkeyPatch

@@ -174,14 +174,14 @@ def test_what_makes_no_sense_counts_nothing(path: Path) -> None:
     ):
         directory.write(name, body)
     assert gone_counts(directory)[0].outcomes == {"ok": 2}
-    fold(directory)
+    fold(directory, 0.0)
     assert gone_counts(directory)[0].outcomes == {"ok": 2}
 
 
 def test_who_is_kept_twice_counts_once(path: Path) -> None:
     directory = SpoolDirectory.open(path)
     for _ in range(2):
-        keep_gone(directory, "1-2-0-0-d", Counts(Counter(ok=3), Counter()))
+        keep_gone(directory, "1-2-0-0-d", Counts.read({"outcomes": {"ok": 3}}), 0.0)
     assert gone_counts(directory)[0].outcomes == {"ok": 3}
 
 
@@ -189,7 +189,7 @@ def test_results_are_those_that_the_tables_say() -> None:
     assert result_of  # the numbers above are those of docs/segment-format.md
     from asgi_errorkit.spool.results import told as said
 
-    assert said(FAILED) == (500, "server_error", "unknown")
+    assert said(FAILED) == (500, "server_error", "unknown", False)
 
 
 # Who leads
@@ -334,4 +334,4 @@ def test_foreign_files_and_numbers_keep_nobody_from_counting(path: Path) -> None
     for _ in range(3):
         host.look()
         assert told(host) == {"ok": 3, "x": 2}
-    assert orjson.dumps(host.counts().as_dict())
+    assert orjson.dumps(host.counts().as_dict(0.0))
