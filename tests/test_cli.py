@@ -148,7 +148,7 @@ class Served:
 
         def written():
             lines = [orjson.loads(line) for line in self._log.read_bytes().splitlines()]
-            mine = [line for line in lines if line["request_id"] == request_id]
+            mine = [line for line in lines if line.get("request_id") == request_id]
             return mine if mine and mine[-1]["event"] != "request_start" else None
 
         return self._until(written)

@@ -1,4 +1,4 @@
-"""`crashes` and `inflight` tell what is on record, whoever wrote it, and change nothing."""
+"""The commands tell what is on record, whoever wrote it, and change nothing."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ from asgi_errorkit.spool.owner import this_process
 from asgi_errorkit.spool.segment import Segment
 from asgi_errorkit.testing import request
 
-COMMANDS = ["crashes", "inflight"]
+COMMANDS = ["crashes", "inflight", "stats", "errors"]
 DEADLINE_SECONDS = 20
 PRINTABLE = re.compile(r"[\x20-\x7e…\n]*")
 
@@ -54,6 +54,9 @@ CRASH_KEYS = {
     "in_flight",
     "unlisted",
     "suspects",
+    "damaged",
+    "resources",
+    "recent",
 }
 
 WORKER = """
@@ -126,7 +129,7 @@ def killed(directory, *paths):
         return process.pid
 
 
-def lay(directory, owner, *, requests=(), ending=None, about=None, now=None):
+def lay(directory, owner, *, requests=(), ending=None, about=None, now=None, body=None):
     """A worker's segment as it would lie there; the requests are (id, method, path, age)."""
     now = time.perf_counter() if now is None else now
     spool = SpoolDirectory.open(directory)
@@ -143,6 +146,8 @@ def lay(directory, owner, *, requests=(), ending=None, about=None, now=None):
     for request_id, method, path, age in requests:
         segment.begin(request_id, method, path, now - age, 50.0)
     segment.beat(now, 60.0, now, 0)
+    if body is not None:
+        segment.save(body, (), now)
     segment.close(Ending.OPEN if ending is None else ending)
     spool.publish(made.temporary, f"worker-{owner.key}-{os.urandom(4).hex()}.ek")
     spool.close()
@@ -282,7 +287,7 @@ def test_the_environment_names_the_directory_unless_an_argument_does(
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("arguments", [["a", "b"], ["--loud"]], ids=["two", "option"])
+@pytest.mark.parametrize("arguments", [["a", "b", "c"], ["--loud"]], ids=["many", "option"])
 def test_arguments_that_make_no_sense_are_refused(capsys, command, arguments):
     code, out, said = ran(capsys, command, *arguments)
     assert (code, out) == (2, "")
@@ -297,7 +302,18 @@ def test_help_tells_of_the_variable(capsys, command):
     assert command in ran(capsys, "--help")[1]
 
 
-NOTHING = {"crashes": "no worker has died\n", "inflight": "no worker is running\n"}
+NOTHING = {
+    "crashes": "no worker has died\n",
+    "inflight": "no worker is running\n",
+    "stats": "no request has ended\n",
+    "errors": "no error has been seen\n",
+}
+EMPTY = {
+    "crashes": {"crashes": []},
+    "inflight": {"workers": [], "requests": []},
+    "stats": {"requests": 0, "outcomes": {}, "error_types": {}, "breakers": []},
+    "errors": {"groups": [], "window_minutes": None},
+}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -306,8 +322,7 @@ def test_an_empty_directory_has_nothing_to_tell(capsys, directory, command):
     told = document(capsys, command, directory)
     assert (told["directory"], told["unread"]) == (str(directory), 0)
     assert told["read_at"] == pytest.approx(time.time(), abs=60)
-    empty = {"crashes": {"crashes": []}, "inflight": {"workers": [], "requests": []}}[command]
-    assert {name: told[name] for name in empty} == empty
+    assert {name: told[name] for name in EMPTY[command]} == EMPTY[command]
 
 
 @pytest.mark.parametrize("module", ["rich", "rich.console", "rich.table", "rich.text"])
@@ -435,6 +450,32 @@ def test_a_worker_that_was_at_nothing_has_no_suspects(capsys, directory):
     lay(directory, dead())
     out = ran(capsys, "crashes", directory)[1]
     assert "memory 60 MB, 0 in flight\n" in out and "suspect" not in out
+
+
+def test_of_a_record_that_cannot_be_read_the_death_is_told(capsys, directory):
+    """No zeros stand for what is not known."""
+    lay(directory, dead(31))
+    (path,) = directory.glob("worker-*")
+    path.write_bytes(b"damaged")
+    Host(directory).look()
+    (crash,) = document(capsys, "crashes", directory)["crashes"]
+    assert (crash["pid"], crash["damaged"], crash["suspects"]) == (31, True, [])
+    heading, circumstances = ran(capsys, "crashes", directory)[1].splitlines()[:2]
+    assert heading == "worker 31 died, its record cannot be read"
+    assert re.fullmatch(r"  found \d{4}-\S+; what it was at is not known", circumstances)
+
+
+@pytest.mark.parametrize(
+    ("command", "whose"), [("crashes", dead), ("inflight", this_process)], ids=["dead", "alive"]
+)
+def test_what_the_app_has_named_a_secret_is_one_here_too(capsys, directory, command, whose):
+    """By the names that its worker tells, and no worker's names count for another."""
+    said = orjson.dumps({"app": "a", "redact": ["iban", 7, "\x1b"]})
+    lay(directory, whose(), about=said, requests=[("1", "GET", "/pay/iban=DE12", 1)])
+    lay(directory, whose(), requests=[("2", "GET", "/pay/iban=FR34", 1)])
+    out = ran(capsys, command, directory)[1]
+    assert "/pay/iban=[redacted]" in out and "DE12" not in out
+    assert "/pay/iban=FR34" in out
 
 
 # What is in flight
@@ -627,9 +668,10 @@ def test_a_hostile_segment_is_shown_as_far_as_it_makes_sense(capsys, directory, 
         code, out, said = ran(capsys, command, directory)
         assert (code, said) == (0, "")
         assert PRINTABLE.fullmatch(out)
-        told = document(capsys, command, directory)
+        document(capsys, command, directory)
     crash = document(capsys, "crashes", directory)["crashes"]
-    assert [each["pid"] for each in crash or told["workers"]] == [whose().pid]
+    running = document(capsys, "inflight", directory)["workers"]
+    assert [each["pid"] for each in crash or running] == [whose().pid]
 
 
 def test_a_file_that_makes_no_sense_is_counted(capsys, directory):
@@ -766,41 +808,3 @@ def ask_until_it_dies(process, port):
                 connection.recv(1)
         except OSError:
             time.sleep(0.05)
-
-
-def test_stats_add_up_what_all_workers_have_counted(capsys, directory):
-    """Those that live, and those that died."""
-
-    async def app(scope, receive, send):
-        if scope["path"] == "/boom":
-            raise ValueError("boom")
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
-
-    assert ran(capsys, "stats", directory) == (0, "no request has ended\n", "")
-    kit = ErrorKit(app, directory=directory)
-    try:
-        for path in ("/", "/", "/boom"):
-            asyncio.run(request(kit, path=path))
-        kit.flush()
-        capsys.readouterr()  # its log
-        told = document(capsys, "stats", directory)
-        assert told["requests"] == 3
-        assert told["outcomes"] == {"ok": 2, "server_error": 1}
-        assert told["error_types"] == {"unknown": 1}
-        out = ran(capsys, "stats", directory)[1]
-        assert re.search(r"^outcome +number *$", out, re.MULTILINE)
-        assert re.search(r"^ok +2 *$", out, re.MULTILINE)
-    finally:
-        kit.tracker.recorder.ledger.close()
-        kit.tracker.recorder.close()
-    assert document(capsys, "stats", directory)["outcomes"] == {"ok": 2, "server_error": 1}
-
-
-def test_hostile_sums_are_shown_as_what_they_are(capsys, directory):
-    body = b'{"outcomes": {"a\\u001b[31m": 3, "b": -1, "c": "x"}, "error_types": 7}'
-    with contextlib.closing(SpoolDirectory.open(directory)) as opened:
-        opened.write("totals.ek", body)
-    out = ran(capsys, "stats", directory)[1]
-    assert "\x1b" not in out
-    assert r"a\x1b[31m" in out

@@ -25,6 +25,7 @@ from asgi_errorkit.demo.app import create_app
 from asgi_errorkit.demo.checks import SECRET, Log, Seen, checks, read_log
 from asgi_errorkit.demo.kinds import KINDS, plan
 from asgi_errorkit.demo.ledger import Ledger, Sent
+from asgi_errorkit.demo.record import private_directory
 from asgi_errorkit.demo.report import report
 from asgi_errorkit.demo.run import main, observe
 from asgi_errorkit.demo.server import HOST, Server, ServerError
@@ -175,7 +176,7 @@ def test_the_traffic_knows_every_error_type_and_outcome_that_a_client_can_cause(
 
 @pytest.fixture(scope="module")
 def observed() -> tuple[Ledger, Seen]:
-    with Server() as server:
+    with private_directory() as record, Server(record) as server:
         return observe(server, requests=60, seed=5)
 
 
@@ -239,6 +240,18 @@ def _a_record_lost(ledger: Ledger, seen: Seen) -> None:
     seen.status["recorder"]["lost"] = 1
 
 
+def _a_request_that_nobody_counted(ledger: Ledger, seen: Seen) -> None:
+    seen.record.outcomes["ok"] -= 1
+
+
+def _a_death_that_nobody_found(ledger: Ledger, seen: Seen) -> None:
+    seen.record.crashes.clear()
+
+
+def _another_suspect(ledger: Ledger, seen: Seen) -> None:
+    seen.record.crashes[0]["suspects"][0]["request_id"] = "of nobody"
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -252,6 +265,9 @@ def _a_record_lost(ledger: Ledger, seen: Seen) -> None:
         _a_line_twice,
         _a_group_short,
         _a_record_lost,
+        _a_request_that_nobody_counted,
+        _a_death_that_nobody_found,
+        _another_suspect,
     ],
 )
 def test_the_smallest_difference_is_told(
@@ -316,6 +332,18 @@ def test_no_table_is_wider_than_its_rule(observed: tuple[Ledger, Seen]) -> None:
 def test_a_rule_grows_with_what_is_under_it() -> None:
     assert list(section("Long", ["x" * 90])) == ["", "Long", "-" * 90, "x" * 90]
     assert list(section("Nothing", [])) == ["", "Nothing", "-" * 78]
+
+
+def test_the_worker_that_was_killed_is_shown_with_its_request(
+    observed: tuple[Ledger, Seen],
+) -> None:
+    """Who died, and amid what, as the record tells of it; what it had answered counts too."""
+    _, seen = observed
+    title = "A second worker, killed amid a request, as the record tells of it"
+    _, crash, _, suspect, more = _sections(observed)[title]
+    assert re.fullmatch(r"  worker \d+: 1 in flight; the other found that \d+\.\d s later", crash)
+    assert suspect.split() == ["POST", "/videos/upload", "running", seen.killed.request_id]
+    assert f"The {len(seen.killed.answered)} requests" in more
 
 
 def test_totals_that_differ_are_explained(observed: tuple[Ledger, Seen]) -> None:
@@ -412,8 +440,14 @@ def test_a_cell_that_is_none_is_blank_among_numbers() -> None:
 # The command
 
 
-def test_the_command_ends_with_0_when_all_agrees(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_ends_with_0_when_all_agrees(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """And nothing is left of the record of its servers, which it keeps apart from any other."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("ASGI_ERRORKIT_DIR", str(tmp_path / "of another app"))
     assert main(["--requests", "20", "--seed", "3"]) == 0
+    assert list(tmp_path.iterdir()) == []
     told = capsys.readouterr().out
     for title in ("Sent", "Outcomes", "Errors by type", "Durations", "Slowest", "Lines", "Does it"):
         assert re.search(rf"^{title}", told, re.MULTILINE)
@@ -485,7 +519,7 @@ def test_an_option_that_makes_no_sense_is_refused(
 
 
 def test_a_server_that_dies_is_told() -> None:
-    with Server() as server:
+    with private_directory() as record, Server(record) as server:
         server.process.kill()
         server.process.wait()
         with pytest.raises(ServerError, match="ended"):
@@ -494,21 +528,24 @@ def test_a_server_that_dies_is_told() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_an_interrupted_demo_leaves_no_server_behind(number: signal.Signals) -> None:
+def test_an_interrupted_demo_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
+    """Neither a server nor its record."""
     demo: subprocess.Popen[Any] = subprocess.Popen(
         [sys.executable, "-m", "asgi_errorkit", "demo", "--keep", "--requests", "5"],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "XDG_RUNTIME_DIR": str(tmp_path)},
     )
     with demo:
         assert demo.stdout is not None
         port = next(int(found[1]) for line in demo.stdout if (found := re.search(r":(\d+)$", line)))
         next(line for line in demo.stdout if line.startswith("Its request log"))
+        assert len(list(tmp_path.iterdir())) == 1
         demo.send_signal(number)
         advice = demo.stdout.read()
     assert demo.returncode == 0
     assert "asgi-errorkit serve" in advice
     assert "--keep" not in advice, "that has just been done"
+    assert list(tmp_path.iterdir()) == []
     with pytest.raises(ConnectionRefusedError), socket.create_connection((HOST, port), timeout=5):
         pass

@@ -13,7 +13,8 @@ commands:
   demo               serve a demo app, send it traffic, and print what the kit saw
   crashes [DIR]      tell which workers have died, and which requests they were at
   inflight [DIR]     tell which requests the workers are at, the oldest first
-  stats [DIR]        tell how requests have ended, at all workers ever
+  stats [DIR]        tell how requests have ended at all workers, ever and lately
+  errors [DIR] [ID]  tell which errors all workers have had, or all there is to know of one
 
 asgi-errorkit COMMAND --help tells more.
 """
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from asgi_errorkit.cli.demo import demo  # noqa: PLC0415  needs an extra
 
         return demo(rest)
-    if command in ("crashes", "inflight", "stats"):
+    if command in ("crashes", "errors", "inflight", "stats"):
         from asgi_errorkit.cli import record  # noqa: PLC0415  others need not wait for it
 
         run: Callable[[Sequence[str]], int] = getattr(record, command)

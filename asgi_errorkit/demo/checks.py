@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from asgi_errorkit.demo.ledger import Ledger
+from asgi_errorkit.demo.killing import Killed
+from asgi_errorkit.demo.ledger import FAILED, Ledger
+from asgi_errorkit.demo.record import Record
 
-__all__ = ["SECRET", "Check", "Log", "Seen", "checks", "read_log"]
+__all__ = ["SECRET", "Check", "Log", "Seen", "checks", "events", "read_log"]
 
 SECRET = "hunter2"  # noqa: S105  it stands in a query that is sent, and must not in the log
 _ENDS = ("request_complete", "request_error", "websocket_close")
@@ -44,13 +46,18 @@ class Log:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What the kit told. ``looked_after`` is how much the ledger held when ``status`` was read."""
+    """What the kit told. ``looked_after`` is how much the ledger held when ``status`` was read.
+
+    ``killed`` is the worker that was killed after that; ``record`` is of both workers.
+    """
 
     status: Mapping[str, Any]
     looked_after: int
     groups: list[dict[str, Any]]
     videos: Mapping[str, int]
     log: Log
+    killed: Killed
+    record: Record
 
 
 def read_log(path: Path) -> Log:
@@ -69,6 +76,11 @@ def read_log(path: Path) -> Log:
     return Log(lines, broken, raw.count(SECRET.encode()))
 
 
+def events(ledger: Ledger) -> Counter[str]:
+    """The lines that the log has to have: also the one about the worker that was killed."""
+    return ledger.events() + Counter({"worker_died": 1})
+
+
 def checks(ledger: Ledger, seen: Seen) -> list[Check]:
     """Everything that has to agree, in the order in which to tell it."""
     found = [
@@ -76,6 +88,7 @@ def checks(ledger: Ledger, seen: Seen) -> list[Check]:
         *_of_statistics(ledger.until(seen.looked_after), seen.status),
         *_of_groups(ledger, seen),
         *_of_log(ledger, seen.log),
+        *_of_record(ledger, seen.killed, seen.record),
     ]
     return [Check(*check) for check in found]
 
@@ -111,10 +124,23 @@ def _of_groups(ledger: Ledger, seen: Seen) -> _Checks:
     yield "The app itself", "videos rendered afterwards", rendered, seen.videos["completed"]
 
 
+def _of_record(ledger: Ledger, killed: Killed, record: Record) -> _Checks:
+    """What two workers have counted, of whom one was killed, adds up to what was sent to both."""
+    part = "The record"
+    outcomes, answered = record.outcomes, killed.answered
+    sent = len(ledger) + len(answered)
+    yield part, "requests and sessions of two workers", sent, sum(outcomes.values())
+    failed = sum(outcomes.get(name, 0) for name in FAILED)
+    yield part, "failures of the server", ledger.failed() + answered.failed(), failed
+    yield part, "workers that were killed", 1, len(record.crashes)
+    first = [s["request_id"] for crash in record.crashes for s in crash["suspects"][:1]]
+    yield part, "its request, as the first suspect", 1, first.count(killed.request_id)
+
+
 def _of_log(ledger: Ledger, log: Log) -> _Checks:
     part = "The log"
-    events = Counter(str(line.get("event")) for line in log.lines)
-    yield from _each(part, "", ledger.events(), events)
+    logged = Counter(str(line.get("event")) for line in log.lines)
+    yield from _each(part, "", events(ledger), logged)
     yield from _each(part, "status ", ledger.statuses(), Counter(_status(e) for e in log.ends))
     yield part, "websocket sessions", len(ledger.sessions), _number(log, "websocket_close")
     yield from _of_ids(ledger, log)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Ledger", "Sent"]
+__all__ = ["FAILED", "Ledger", "Sent"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,8 @@ class Sent:
     wrong: str | None = None
 
 
-_FAILED = frozenset(("server_error", "truncated", "background_failed"))
+FAILED = frozenset(("server_error", "truncated", "background_failed"))
+"""The outcomes in which the server was at fault."""
 
 
 class Ledger:
@@ -85,7 +86,7 @@ class Ledger:
 
     def failed(self) -> int:
         """Requests and sessions in which the server was at fault."""
-        return sum(sent.outcome in _FAILED for sent in self.entries)
+        return sum(sent.outcome in FAILED for sent in self.entries)
 
     def events(self) -> Counter[str]:
         """The log lines that these entries have to lead to."""
@@ -93,7 +94,7 @@ class Ledger:
         for sent in self.entries:
             if not sent.session:
                 events["request_start"] += 1
-                failed = sent.outcome in _FAILED
+                failed = sent.outcome in FAILED
                 events["request_error" if failed else "request_complete"] += 1
             else:
                 events["websocket_open"] += sent.status == 101

@@ -47,6 +47,7 @@ def report(ledger: Ledger, seen: Seen, checks: Sequence[Check], *, encoding: str
         "Durations of the requests, in milliseconds": _durations(ledger, seen),
         "Slowest routes, in milliseconds": _routes(stats),
         "Errors that escaped the app, grouped by where they come from": _groups(seen.groups),
+        "A second worker, killed amid a request, as the record tells of it": _crashes(seen),
         "Lines of the request log": _events(seen),
         **_example(ledger, seen),
         "Does it agree? What was sent = what was seen": agreement(checks, encoding=encoding),
@@ -179,6 +180,21 @@ def _groups(groups: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def _route(group: Mapping[str, Any]) -> str:
     return ", ".join(group["routes"])
+
+
+def _crashes(seen: Seen) -> Iterator[str]:
+    for crash in seen.record.crashes:
+        found_after = crash["found_at"] - crash["last_seen_at"]
+        yield f"  worker {crash['pid']}: {crash['in_flight']} in flight; the other found that {found_after:.1f} s later"
+        yield from table(
+            ("suspect", "phase", "request id"),
+            [
+                (f"{s['method']} {s['path']}", s["phase"], s["request_id"])
+                for s in crash["suspects"]
+            ],
+        )
+    number = len(seen.killed.answered)
+    yield f"  The {number} requests that it had answered before are on record too."
 
 
 def _events(seen: Seen) -> Iterator[str]:

@@ -13,30 +13,36 @@ from typing import Any
 
 import httpx
 
-from asgi_errorkit.demo.checks import Log, Seen, checks, read_log
+from asgi_errorkit.demo.checks import Log, Seen, checks, events, read_log
+from asgi_errorkit.demo.killing import kill_amid_request
 from asgi_errorkit.demo.kinds import plan
 from asgi_errorkit.demo.ledger import Ledger
+from asgi_errorkit.demo.record import Record, private_directory, read_record
 from asgi_errorkit.demo.report import LOOK_AROUND, YOUR_OWN_APP, report
 from asgi_errorkit.demo.sending import client_for
 from asgi_errorkit.demo.server import Server, ServerError
 from asgi_errorkit.demo.traffic import look, make_traffic
+from asgi_errorkit.demo.waiting import POLL_SECONDS, turns, until_healthy
+from asgi_errorkit.spool.directory import SpoolError
 
 __all__ = ["main", "observe"]
 
 _AT_ONCE = 8
-_START_SECONDS = 30.0
 _QUIET_SECONDS = 20.0
 _LOG_SECONDS = 5.0
-_POLL_SECONDS = 0.05
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the demo: 0 when all that was sent was seen, 1 when not, 130 when interrupted."""
     options = _options(arguments)
     try:
-        with _ended_like_an_error(), Server(options.port) as server:
+        with (
+            _ended_like_an_error(),
+            private_directory() as record,
+            Server(record, options.port) as server,
+        ):
             return _show(server, options)
-    except (ServerError, httpx.HTTPError) as error:
+    except (ServerError, SpoolError, httpx.HTTPError) as error:
         print(f"asgi-errorkit demo: {error or type(error).__name__}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -68,13 +74,16 @@ def observe(
 ) -> tuple[Ledger, Seen]:
     """Send the traffic to a server that was just started; what was sent, and what the kit saw.
 
-    The server is stopped before its log is read, unless it is to be kept.
+    A second one is killed meanwhile. The server is stopped before its log is read, unless it is to
+    be kept.
     """
     ledger = Ledger()
     told = asyncio.run(_visit(server, ledger, requests, seed))
     if not keep:
         server.stop()
-    return ledger, Seen(log=_log(server, ledger), **told)
+    log = _log(server, ledger)
+    sent = len(ledger) + len(told["killed"].answered)
+    return ledger, Seen(log=log, record=_record(server, sent), **told)
 
 
 def _show(server: Server, options: argparse.Namespace) -> int:
@@ -95,50 +104,50 @@ def _show(server: Server, options: argparse.Namespace) -> int:
 async def _visit(server: Server, ledger: Ledger, requests: int, seed: int) -> dict[str, Any]:
     """Wait for the server, send the traffic, and ask the app what it saw."""
     async with client_for(server.url) as client:
-        await _until_healthy(server, client, ledger)
-        await make_traffic(client, plan(seed, requests), ledger, seed=seed, at_once=_AT_ONCE)
-        server.check()
-        status, looked_after = await _when_quiet(client, ledger)
-        return {
-            "status": status,
-            "looked_after": looked_after,
-            "groups": await look(client, "/errors/groups", ledger),
-            "videos": await look(client, "/videos", ledger),
-        }
-
-
-async def _until_healthy(server: Server, client: httpx.AsyncClient, ledger: Ledger) -> None:
-    for _ in _turns(_START_SECONDS):
-        server.check()
-        try:
-            await look(client, "/health", ledger)
-        except httpx.ConnectError:
-            await asyncio.sleep(_POLL_SECONDS)
-        else:
-            return
-    raise ServerError(f"nobody answered at {server.url} within {_START_SECONDS:.0f} s")
+        await until_healthy(server, client, ledger)
+        with Server(server.record) as victim:  # it starts while the other has its traffic
+            await make_traffic(client, plan(seed, requests), ledger, seed=seed, at_once=_AT_ONCE)
+            server.check()
+            status, looked_after = await _when_quiet(client, ledger)
+            return {
+                "status": status,
+                "looked_after": looked_after,
+                "groups": await look(client, "/errors/groups", ledger),
+                "videos": await look(client, "/videos", ledger),
+                "killed": await kill_amid_request(victim, server.record),
+            }
 
 
 async def _when_quiet(client: httpx.AsyncClient, ledger: Ledger) -> tuple[dict[str, Any], int]:
     """The status when only this look at it is in flight, and what the ledger held before."""
-    for _ in _turns(_QUIET_SECONDS):
+    for _ in turns(_QUIET_SECONDS):
         held = len(ledger)
         status = await look(client, "/status", ledger)
         if status["performance_stats"]["in_flight"] <= 1:
             break
-        await asyncio.sleep(_POLL_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
     return status, held
 
 
 def _log(server: Server, ledger: Ledger) -> Log:
     """The log, as soon as it holds all that is expected; else as it is after a while."""
     log = read_log(server.log)
-    for _ in _turns(_LOG_SECONDS):
-        if len(log.lines) >= ledger.events().total() or server.process.poll() is not None:
+    for _ in turns(_LOG_SECONDS):
+        if len(log.lines) >= events(ledger).total() or server.process.poll() is not None:
             break
-        time.sleep(_POLL_SECONDS)
+        time.sleep(POLL_SECONDS)
         log = read_log(server.log)
     return log
+
+
+def _record(server: Server, sent: int) -> Record:
+    """As soon as it holds all that is expected; else as it is after a while."""
+    for _ in turns(_LOG_SECONDS):
+        record = read_record(server.record)
+        if sum(record.outcomes.values()) >= sent:
+            break
+        time.sleep(POLL_SECONDS)
+    return record
 
 
 def _keep(server: Server) -> None:
@@ -146,20 +155,15 @@ def _keep(server: Server) -> None:
         print(f"\nThe demo goes on at {server.url} until Ctrl-C. Try:")
         for path in ("/videos/database_video", "/videos/model_video", "/status", "/errors/groups"):
             print(f"  {server.url}{path}")
+        print("Its record, with the death of the second server:")
+        for command in ("crashes", "errors", "stats"):
+            print(f"  asgi-errorkit {command} {server.record}")
         print(f"Its request log: {server.log}", flush=True)
         server.process.wait()
     except KeyboardInterrupt:
         print()
     else:
         server.check()
-
-
-def _turns(seconds: float) -> Iterator[None]:
-    """Turns of a loop until so much time has gone; one at least."""
-    until = time.monotonic() + seconds
-    yield
-    while time.monotonic() < until:
-        yield
 
 
 @contextmanager

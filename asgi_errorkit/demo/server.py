@@ -24,12 +24,13 @@ class ServerError(Exception):
 class Server:
     """Runs while its with-statement lasts; then it is asked to leave, and made to if it does not.
 
-    ``port`` 0 takes a free one. Its standard output, which is the request log, goes to the file
-    ``log``, its errors to ``errors``; both are gone afterwards. Raises ServerError on entering
-    when the port is taken.
+    It keeps its record in the directory ``record``; ``port`` 0 takes a free one. Its standard
+    output, which is the request log, goes to the file ``log``, its errors to ``errors``; both are
+    gone afterwards. Raises ServerError on entering when the port is taken.
     """
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, record: Path, port: int = 0) -> None:
+        self.record = record
         self._wanted_port = port
         self.port = 0
 
@@ -43,7 +44,7 @@ class Server:
         self.log = Path(self._folder.name, "requests.jsonl")
         self.errors = Path(self._folder.name, "errors.txt")
         with self.log.open("wb") as log, self.errors.open("wb") as errors:
-            self.process = _start(self.port, log, errors)
+            self.process = _start(self.record, self.port, log, errors)
         return self
 
     def __exit__(
@@ -76,7 +77,7 @@ class Server:
                 raise
 
 
-def _start(port: int, log: IO[bytes], errors: IO[bytes]) -> "subprocess.Popen[bytes]":
+def _start(record: Path, port: int, log: IO[bytes], errors: IO[bytes]) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "uvicorn", _APP, "--host", HOST, "--port", str(port)]
     # Idle connections outlive the client's patience, so that no request meets a closing one.
     command += ["--no-access-log", "--log-level", "warning", "--timeout-keep-alive", "30"]
@@ -95,7 +96,7 @@ def _start(port: int, log: IO[bytes], errors: IO[bytes]) -> "subprocess.Popen[by
         stdout=log,
         stderr=errors,
         creationflags=flags,
-        env=environment,
+        env={**environment, "ASGI_ERRORKIT_DIR": str(record)},
     )
 
 
