@@ -8,13 +8,14 @@ import io
 import itertools
 import random
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median_low
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any, Self
 from unittest.mock import patch
 
@@ -29,6 +30,7 @@ __all__ = ["CASES", "WARM", "Case", "Served", "by_function", "counts", "served",
 
 WARM = 128
 _COUNTED = 256  # a multiple of whatever is done once in so many requests
+_COUNTED_RECORDED = 2 * _COUNTED  # after so many a snapshot is saved
 _COUNTED_ERRORS = 64  # each takes ten times as long
 _FRAMES = 20
 _SEED = 20
@@ -78,12 +80,16 @@ class Case:
     requests: int = _COUNTED
     events: tuple[str, ...] = ENDS
     survives: tuple[str, ...] = ()
+    recorded: bool = False
     echoes: tuple[int, int] | None = None
 
 
 CASES = {
     "GET, one log line": Case(longer=lambda: answer),
     "GET, two log lines": Case(longer=lambda: answer, events=EVENTS),
+    "GET, one log line, record on disk": Case(
+        longer=lambda: answer, requests=_COUNTED_RECORDED, recorded=True
+    ),
     # Without a timeout, which needs a task: no loop runs here.
     **{
         f"GET, one log line, {name}": Case(longer=lambda: answer, survives=(name,))
@@ -108,7 +114,9 @@ class Served:
         self._echoes = echoes
         self._app = app
         self._kit = None
+        self._ends = ExitStack()
         if wrapped:
+            directory = self._directory() if case.recorded else None
             recorder = Recorder(
                 flush_seconds=None,
                 clock=itertools.count(1000.0, 1e-5).__next__,
@@ -121,7 +129,15 @@ class Served:
                 max_groups=10_000,
                 events=case.events,
                 survives=case.survives,
+                directory=directory,
             )
+            if recorder.ledger is not None:
+                self._ends.callback(recorder.ledger.close)
+
+    def _directory(self) -> Path:
+        """For a record, until it is closed."""
+        folder = tempfile.TemporaryDirectory(prefix="asgi-errorkit-gate-")
+        return Path(self._ends.enter_context(folder), "record")
 
     def once(self) -> None:
         if self._echoes is None:
@@ -139,6 +155,9 @@ class Served:
     def check(self) -> None:
         if self._kit is not None:
             whole(self._kit)
+
+    def close(self) -> None:
+        self._ends.close()
 
 
 def _client(echoes: int) -> Receive:
@@ -185,14 +204,13 @@ class _Instructions(AbstractContextManager["_Instructions"]):
 class _ByFunction(_Instructions):
     """Counts them by the function that they are of."""
 
-    def __init__(self, found: Counter[str]) -> None:
+    def __init__(self, found: Counter[CodeType]) -> None:
         super().__init__()
         self._found = found
 
     def _within(self, frame: FrameType, event: str, argument: Any) -> Any:
         if event == "opcode":
-            code = frame.f_code
-            self._found[f"{Path(code.co_filename).name} {code.co_qualname}"] += 1
+            self._found[frame.f_code] += 1
         return self._within
 
 
@@ -227,11 +245,14 @@ def counts(names: Iterable[str]) -> dict[str, dict[str, float]]:
 
 def by_function(name: str) -> dict[str, float]:
     """Where the instructions of a case go, the most first: those of the wrapped app, bare or not."""
-    case, found = CASES[name], Counter[str]()
+    case, found = CASES[name], Counter[CodeType]()
     with without_chance():
         one = served(case, shorter=False, wrapped=True)
         _counted(one, case.requests, lambda: _ByFunction(found))
-    return {function: round(number / case.requests, 1) for function, number in found.most_common()}
+    named = Counter[str]()
+    for code, number in found.items():
+        named[f"{Path(code.co_filename).name} {code.co_qualname}"] += number
+    return {function: round(number / case.requests, 1) for function, number in named.most_common()}
 
 
 @contextmanager
@@ -291,6 +312,7 @@ def _counted(served: Served, requests: int, tool: Callable[[], Any]) -> tuple[in
     each = [_count(served.once, tool) for _ in range(requests)]
     total = sum(each) + _count(served.flush, tool)
     served.check()
+    served.close()
     return median_low(each), total
 
 

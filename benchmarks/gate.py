@@ -195,6 +195,7 @@ def _serve(options: argparse.Namespace) -> int:
         for _ in range(options.requests):
             app.once()
         app.flush()
+        app.close()
     return 0
 
 

@@ -4,6 +4,7 @@ import linecache
 from collections.abc import Callable, Generator
 from contextvars import copy_context
 from functools import partial
+from pathlib import Path
 from typing import IO, Any
 
 from asgi_errorkit.middleware.error_handling import ErrorHandlingMiddleware
@@ -53,11 +54,13 @@ def kit(
     recorder: Recorder | None = None,
     max_groups: int = 500,
     survives: tuple[str, ...] = (),
+    directory: Path | None = None,
     **logging: Any,
 ) -> ErrorKit:
     """Everything on, as `ErrorKit` has it, with a place for its lines and without warnings.
 
-    ``survives`` names what it has to survive failures, of `benchmarks.surviving.PARTS`.
+    ``survives`` names what it has to survive failures, of `benchmarks.surviving.PARTS`. In
+    ``directory`` it keeps its record, if there is one.
     """
     stack = MiddlewareStack(error_tracker=ErrorTracker(recorder=recorder, max_groups=max_groups))
     stack.add_middleware(StructuredLoggingMiddleware, stream=log, **logging)
@@ -71,7 +74,7 @@ def kit(
     )
     for layer, options in layers(survives):
         stack.add_middleware(layer, **options)
-    return stack.create_middleware_stack(app)
+    return ErrorKit(app, stack=stack, directory=directory)
 
 
 def whole(kit: ErrorKit) -> dict[str, int]:

@@ -72,7 +72,7 @@ async def measure(
                         await pace.quiet()
     for made in subjects.values():
         for name, subject in made.items():
-            _check(name, subject)
+            _end(name, subject)
     return series
 
 
@@ -96,11 +96,13 @@ def _logs(folder: Path) -> Iterator[dict[str, IO[bytes]]]:
         }
 
 
-def _check(name: str, subject: Subject) -> None:
+def _end(name: str, subject: Subject) -> None:
     """Work that was not done costs nothing: a run that lost or broke some must not be reported."""
     if subject.recorder is None:
         return
     counts = subject.recorder.counts()
+    if subject.recorder.ledger is not None:
+        subject.recorder.ledger.close()  # before its folder goes
     if counts["lost"] or counts["sink_errors"]:
         raise RuntimeError(
             f"{name}: {counts['lost']} records lost and {counts['sink_errors']} sinks failed, "

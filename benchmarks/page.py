@@ -19,12 +19,14 @@ from benchmarks.page_life import gate, growth, scale, startup
 from benchmarks.page_plots import Plot, plots
 from benchmarks.page_promises import promises
 from benchmarks.page_readme import replaced
+from benchmarks.page_record import record
 from benchmarks.page_text import BENCHMARKS, Results, read
 
 __all__ = ["Place", "main"]
 
 _SECTIONS: dict[str, tuple[str, Callable[[list[Results]], Iterator[str]]]] = {
     "request": ("What is added to a request", request),
+    "record": ("The record on disk", record),
     "startup": ("Before the first request", startup),
     "growth": ("What piles up", growth),
     "scale": ("Much at once", scale),

@@ -10,6 +10,7 @@ __all__ = ["promises"]
 
 _OF_A_REQUEST = {
     "hot_added_us": "hot path added, µs, at most",
+    "record_hot_us": "hot path added by the record on disk, µs, at most",
     "cpu_one_line_us": "total CPU added with one log line, µs, at most",
     "cpu_added_us": "total CPU added with two log lines, µs, at most",
     "cheaper_than_guide": "times cheaper than the guide's design, at least",

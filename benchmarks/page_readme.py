@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from benchmarks.page_text import Results, figure, table
-from benchmarks.subjects import FULL, GUIDE, NO_OP, ONE_LINE, SURVIVING
+from benchmarks.subjects import FULL, GUIDE, NO_OP, ONE_LINE, RECORDED, SURVIVING
 
 __all__ = ["BEGIN", "END", "costs", "replaced"]
 
@@ -17,6 +17,7 @@ _OF_A_GET = {
     _FRAME: "request id on the response, exchange, record",
     ONE_LINE: "everything, completion logged",
     FULL: "**`ErrorKit(app)`: everything, start and completion logged**",
+    RECORDED: "completion logged, and the record on disk that outlives a worker",
     SURVIVING: "completion logged, and all five middlewares that survive failures",
     _NESTED: "the three middlewares nested by hand",
     GUIDE: "the same work in three `BaseHTTPMiddleware`",

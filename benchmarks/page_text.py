@@ -9,7 +9,7 @@ from typing import Any
 
 __all__ = ["BENCHMARKS", "Results", "bullets", "figure", "folded", "middle", "read", "table"]
 
-BENCHMARKS = ("request", "startup", "growth", "scale", "wire", "peers", "gate")
+BENCHMARKS = ("request", "record", "startup", "growth", "scale", "wire", "peers", "gate")
 """In the order of the page. The command of each is ``python -m benchmarks.NAME --json FILE``."""
 
 OF_SURVIVING = frozenset(("outage", "shedding", "guards"))

@@ -22,6 +22,7 @@ __all__ = ["main"]
 
 _PROMISES = {
     "hot_added_us": "hot path added, us, at most",
+    "record_hot_us": "hot path added by the record on disk, us, at most",
     "cpu_one_line_us": "total CPU added with one log line, us, at most",
     "cpu_added_us": "total CPU added with two log lines, us, at most",
     "cheaper_than_guide": "times cheaper than the guide's design, at least",

@@ -35,7 +35,13 @@ _UPLOAD = [
 _FAILING = "/orders/list"
 _KILOBYTE = b"x" * 1024
 _MESSAGES = 100
-_OF_A_GET = ("hot_added_us", "cpu_one_line_us", "cpu_added_us", "cheaper_than_guide")
+_OF_A_GET = (
+    "hot_added_us",
+    "record_hot_us",
+    "cpu_one_line_us",
+    "cpu_added_us",
+    "cheaper_than_guide",
+)
 
 
 def _nothing(requests: int) -> None:

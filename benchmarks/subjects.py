@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 from asgi_errorkit.choices import Choices, merged
@@ -14,7 +15,7 @@ from asgi_errorkit.middleware.error_handling import ErrorHandlingMiddleware
 from asgi_errorkit.middleware.performance_monitoring import PerformanceMonitoringMiddleware
 from asgi_errorkit.middleware.structured_logging import StructuredLoggingMiddleware
 from asgi_errorkit.recorder import Recorder
-from asgi_errorkit.stack import MiddlewareStack
+from asgi_errorkit.stack import ErrorKit, MiddlewareStack
 from asgi_errorkit.types import ASGIApp, Receive, Scope, Send
 from benchmarks.floor import floor
 from benchmarks.guide_design import ErrorTracker, guide_design
@@ -27,6 +28,7 @@ __all__ = [
     "GUIDE",
     "NO_OP",
     "ONE_LINE",
+    "RECORDED",
     "STEPS",
     "SUBJECTS",
     "SURVIVING",
@@ -37,6 +39,7 @@ BARE = "bare app"
 NO_OP = "no-op wrapper"
 ONE_LINE = "ErrorKit: everything, completion"
 FULL = "ErrorKit: everything, start + completion"
+RECORDED = "ErrorKit: everything, completion, and its record on disk"
 GUIDE = "the guide's design"
 SURVIVING = "ErrorKit: everything, completion, and all that survives failures"
 FLOOR = "the floor: as much noted, nothing done with it"
@@ -122,15 +125,22 @@ def _nested(app: ASGIApp, log: IO[bytes]) -> Subject:
 
 
 def _kit(
-    *, capture: bool = True, survives: tuple[str, ...] = (), **options: Any
+    *,
+    capture: bool = True,
+    survives: tuple[str, ...] = (),
+    recorded: bool = False,
+    **options: Any,
 ) -> Callable[[ASGIApp, IO[bytes]], Subject]:
+    """The record lies beside the log, and goes with the folder of both."""
+
     def make(app: ASGIApp, log: IO[bytes]) -> Subject:
         stack = MiddlewareStack()
         stack.add_middleware(StructuredLoggingMiddleware, stream=log, **options)
         stack.add_middleware(ErrorHandlingMiddleware, capture=capture)
         for layer, layer_options in layers(survives):
             stack.add_middleware(layer, **layer_options)
-        kit = stack.create_middleware_stack(app)
+        directory = Path(log.name).with_suffix(".record") if recorded else None
+        kit = ErrorKit(app, stack=stack, directory=directory)
         return Subject(kit, kit.tracker.recorder)
 
     return make
@@ -183,6 +193,7 @@ SUBJECTS: dict[str, Callable[[ASGIApp, IO[bytes]], Subject]] = {
     "the three nested by hand": _nested,
     **{f"{ONE_LINE}, {name}": _kit(events=_ENDS, survives=(name,)) for name in ALL},
     SURVIVING: _kit(events=_ENDS, survives=ALL),
+    RECORDED: _kit(events=_ENDS, recorded=True),
     GUIDE: _guide,
 }
 """How each is made, around an app and with a file for its log lines."""

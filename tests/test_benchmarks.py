@@ -93,6 +93,7 @@ def test_request_writes_what_it_measured(tmp_path: Path) -> None:
     judged = [set(scenario["reach"]) for scenario in written["scenarios"].values()]
     assert set().union(*judged) == {
         "hot_added_us",
+        "record_hot_us",
         "cpu_one_line_us",
         "cpu_added_us",
         "cheaper_than_guide",
@@ -105,7 +106,7 @@ def test_request_writes_what_it_measured(tmp_path: Path) -> None:
 
 def assert_complete(scenario: dict[str, Any]) -> None:
     subjects = scenario["subjects"]
-    assert len(subjects) == 25
+    assert len(subjects) == 26
     for row in subjects.values():
         assert row["requests"] >= 2
         assert len(row["gc_collections_per_100_000"]) == 3
@@ -115,9 +116,10 @@ def assert_complete(scenario: dict[str, Any]) -> None:
             assert spread["median"] <= spread["q3"] <= spread["max"]
     bare = subjects["bare app"]
     assert bare["cpu_added_us"]["min"] == bare["cpu_added_us"]["max"] == 0
-    assert [row["cpu_step_us"] is None for row in subjects.values()] == [True] + 8 * [False] + (
-        16 * [True]
-    )
+    steps = [name for name, row in subjects.items() if row["cpu_step_us"] is not None]
+    recorded = "ErrorKit: everything, completion, and its record on disk"
+    assert steps == [*list(subjects)[1:9], recorded]
+    assert "best" in subjects[recorded]["hot_step_us"]
     for promise in scenario["reach"].values():
         assert isinstance(promise["kept"], bool)
 
@@ -191,6 +193,9 @@ def test_a_chunk_costs_the_ninth_part_of_nine_more(figures: ModuleType) -> None:
 @pytest.mark.parametrize(
     ("name", "measured", "kept"),
     [
+        ("record_hot_us", 1.5, True),
+        ("record_hot_us", 1.6, False),
+        ("record_hot_us", None, False),
         ("cpu_added_us", 5.0, True),
         ("cpu_added_us", 5.1, False),
         ("error_first_us", 60.1, False),
@@ -206,9 +211,13 @@ def test_a_promise_is_kept_up_to_its_limit(
 ) -> None:
     """What was not measured is not kept."""
     full = "ErrorKit: everything, start + completion"
+    recorded = "ErrorKit: everything, completion, and its record on disk"
     row = {"cpu_added_us": {"best": measured, "median": measured}, "cheaper_than_guide": measured}
     per_chunk = None if measured is None else {full: row}
-    (promise,) = figures.reach({full: row}, [name], per_chunk=per_chunk).values()
+    rows = {full: row} | (
+        {} if measured is None else {recorded: {"hot_step_us": {"best": measured}}}
+    )
+    (promise,) = figures.reach(rows, [name], per_chunk=per_chunk).values()
     assert promise == {"wanted": figures.REACH[name], "measured": measured, "kept": kept}
 
 
