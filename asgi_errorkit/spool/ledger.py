@@ -22,9 +22,9 @@ from asgi_errorkit.forks import reset_in_child
 from asgi_errorkit.outcome import Outcome, outcomes_of
 from asgi_errorkit.recorder import Batch, Recorder, counted_here
 from asgi_errorkit.spool.host import Host
-from asgi_errorkit.spool.layout import BODY_BYTES, SLOTS
+from asgi_errorkit.spool.layout import BODY_BYTES, SLOTS, SlotWord
 from asgi_errorkit.spool.results import Result, result_of, told
-from asgi_errorkit.spool.segment import Segment
+from asgi_errorkit.spool.segment import SLOT_WORDS, Segment
 
 __all__ = ["Ledger"]
 
@@ -335,19 +335,29 @@ def _member(name: str, told: Any) -> bytes:
 
 
 def _answering(segment: Segment) -> Callable[[State], None]:
-    first_byte = segment.first_byte
+    _, doubles = segment.cells()
+    first, beyond = segment.places.start, segment.places.stop
+    at, step = segment.word_of(0) + SlotWord.FIRST_BYTE_AT.value, SLOT_WORDS
 
     def answer(state: State) -> None:
-        first_byte(state[PLACE], state[FIRST_BYTE])
+        place = state[PLACE]
+        if first <= place < beyond:  # else it is one of a segment before
+            doubles[at + place * step] = state[FIRST_BYTE]
 
     return answer
 
 
 def _leaving(segment: Segment) -> Callable[[State], None]:
-    end = segment.end
+    words, doubles = segment.cells()
+    first, beyond = segment.places.start, segment.places.stop
+    ended_at, step = segment.word_of(0) + SlotWord.ENDED_AT.value, SLOT_WORDS
+    result_at = segment.word_of(0) + SlotWord.RESULT.value
 
     def leave(state: State) -> None:
-        end(state[PLACE], result_of(state), state[ENDED])
+        place = state[PLACE]
+        if first <= place < beyond:
+            doubles[ended_at + place * step] = state[ENDED]
+            words[result_at + place * step] = result_of(state)  # last: with it, it has ended
 
     return leave
 

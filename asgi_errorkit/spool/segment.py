@@ -19,7 +19,6 @@ from asgi_errorkit.spool.layout import (
     MAGIC,
     SEGMENT_BYTES,
     SLOT_BYTES,
-    SLOT_TEXT,
     SLOTS,
     TEXT_BYTES,
     VERSION,
@@ -29,12 +28,12 @@ from asgi_errorkit.spool.layout import (
     SlotWord,
 )
 
-__all__ = ["Segment"]
+__all__ = ["SLOT_WORDS", "Segment"]
 
-# All but the stamp, which comes last.
-_HEAD = Struct("=QQdd24x").pack
+# All but the stamp, which comes last; what was there before is written over.
+_PUT = Struct(f"=QQdd24x{TEXT_BYTES}s").pack_into
 _WORD = 8
-_SLOT_WORDS = SLOT_BYTES // _WORD
+SLOT_WORDS = SLOT_BYTES // _WORD
 _FIRST_WORD = FIRST_SLOT // _WORD
 
 
@@ -62,8 +61,6 @@ class Segment:
         "_view",
         "_words",
         "begin",
-        "end",
-        "first_byte",
         "unlisted",
     )
 
@@ -97,8 +94,30 @@ class Segment:
         ):
             self._words[word] = value
         self.begin = _beginner(self._view, self._words, self._free, self._next_stamp, first)
-        self.first_byte = _first_byte_noter(self._doubles, first)
-        self.end = _ender(self._words, self._doubles, first)
+
+    def first_byte(self, place: int, at: float) -> None:
+        """Say that the response of the request in a slot has begun."""
+        if place in self.places:
+            self._doubles[self.word_of(place) + SlotWord.FIRST_BYTE_AT] = at
+
+    def end(self, place: int, result: int, at: float) -> None:
+        """Say how it ended, with a number that is not 0."""
+        if place in self.places:
+            self._doubles[self.word_of(place) + SlotWord.ENDED_AT] = at
+            self._words[self.word_of(place) + SlotWord.RESULT] = result
+
+    @property
+    def places(self) -> range:
+        """The numbers of its slots."""
+        return range(self._first, self._first + SLOTS)
+
+    def word_of(self, place: int) -> int:
+        """Where in the words of the file a slot begins."""
+        return _FIRST_WORD + (place - self._first) * SLOT_WORDS
+
+    def cells(self) -> tuple["memoryview[int]", "memoryview[float]"]:
+        """The whole file as words, and as doubles: for who cannot afford a call."""
+        return self._words, self._doubles
 
     @property
     def free(self) -> int:
@@ -107,15 +126,15 @@ class Segment:
 
     def ended(self) -> dict[int, tuple[int, int]]:
         """The stamp and the result of each slot whose request has ended, by its number."""
-        table = self._words[_FIRST_WORD : _FIRST_WORD + SLOTS * _SLOT_WORDS]
-        stamps = table[SlotWord.STAMP :: _SLOT_WORDS].tolist()
-        results = table[SlotWord.RESULT :: _SLOT_WORDS].tolist()
+        table = self._words[_FIRST_WORD : _FIRST_WORD + SLOTS * SLOT_WORDS]
+        stamps = table[SlotWord.STAMP :: SLOT_WORDS].tolist()
+        results = table[SlotWord.RESULT :: SLOT_WORDS].tolist()
         pairs = enumerate(zip(stamps, results, strict=True), self._first)
         return {place: pair for place, pair in pairs if pair[0] and pair[1]}
 
     def times(self, place: int) -> tuple[float, float, float]:
         """When the request in a slot began, when its response did (0.0: never), and when it ended."""
-        word = _FIRST_WORD + (place - self._first) * _SLOT_WORDS
+        word = _FIRST_WORD + (place - self._first) * SLOT_WORDS
         started_at, first_byte_at, ended_at = (
             self._doubles[word + number]
             for number in (SlotWord.STARTED_AT, SlotWord.FIRST_BYTE_AT, SlotWord.ENDED_AT)
@@ -146,7 +165,7 @@ class Segment:
         words[word + AreaWord.STAMP] = stamp
         self._saved = stamp
         for place in counted:  # a reader knows by the snapshot which it must not count again
-            words[_FIRST_WORD + (place - self._first) * _SLOT_WORDS] = 0
+            words[_FIRST_WORD + (place - self._first) * SLOT_WORDS] = 0
             self._free.append(place)
 
     def tell(self, text: bytes, now: float) -> None:
@@ -192,7 +211,7 @@ def _beginner(
     next_stamp: Callable[[], int],
     first: int,
 ) -> Callable[[str, str, str, float, float], int | None]:
-    take, origin = free.pop, FIRST_SLOT - first * SLOT_BYTES
+    take, put, origin = free.pop, _PUT, FIRST_SLOT - first * SLOT_BYTES
 
     def begin(
         request_id: str, method: str, path: str, started_at: float, memory_mb: float
@@ -205,45 +224,16 @@ def _beginner(
         length = len(text)
         if length > TEXT_BYTES:
             text, length = text[:TEXT_BYTES], TEXT_BYTES
-        head = _HEAD(crc32(text) << 16 | length, 0, started_at, memory_mb)
         try:
             place = take()
         except IndexError:
             return None
         start = origin + place * SLOT_BYTES
-        view[start + _WORD : start + SLOT_TEXT + length] = head + text
+        put(view, start + _WORD, crc32(text) << 16 | length, 0, started_at, memory_mb, text)
         words[start // _WORD] = next_stamp()
         return place
 
     return begin
-
-
-def _first_byte_noter(doubles: "memoryview[float]", first: int) -> Callable[[int, float], None]:
-    origin = _FIRST_WORD + SlotWord.FIRST_BYTE_AT.value - first * _SLOT_WORDS
-    beyond = first + SLOTS
-
-    def first_byte(place: int, at: float) -> None:
-        """Say that the response has begun."""
-        if first <= place < beyond:
-            doubles[origin + place * _SLOT_WORDS] = at
-
-    return first_byte
-
-
-def _ender(
-    words: memoryview, doubles: "memoryview[float]", first: int
-) -> Callable[[int, int, float], None]:
-    ended = _FIRST_WORD + SlotWord.ENDED_AT.value - first * _SLOT_WORDS
-    result_at = _FIRST_WORD + SlotWord.RESULT.value - first * _SLOT_WORDS
-    beyond = first + SLOTS
-
-    def end(place: int, result: int, at: float) -> None:
-        """Say how it ended, with a number that is not 0."""
-        if first <= place < beyond:
-            doubles[ended + place * _SLOT_WORDS] = at
-            words[result_at + place * _SLOT_WORDS] = result
-
-    return end
 
 
 def _escaped(*words: object) -> bytes:

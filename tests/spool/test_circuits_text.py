@@ -28,6 +28,7 @@ from asgi_errorkit.spool.layout import (
 )
 from asgi_errorkit.spool.reading import DamagedSegmentError, decode, read_circuits
 from asgi_errorkit.spool.segment import Segment
+from tests.spool.stores import put
 from tests.spool.test_circuits import BY_RATE, Crowd
 from tests.spool.test_crash_points import Watched
 
@@ -214,6 +215,7 @@ def test_one_place_that_is_broken_leaves_the_other(path: Path) -> None:
 @pytest.fixture
 def _watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(segment_module, "memoryview", Watched, raising=False)
+    monkeypatch.setattr(segment_module, "_PUT", put)
     yield
     Watched.hook = lambda: None
 

@@ -16,6 +16,7 @@ from asgi_errorkit.spool import segment as segment_module
 from asgi_errorkit.spool.layout import SEGMENT_BYTES, AreaWord
 from asgi_errorkit.spool.reading import Reading, decode
 from asgi_errorkit.spool.segment import Segment
+from tests.spool.stores import put
 
 Hook = Callable[[], None]
 
@@ -139,6 +140,7 @@ class Run:
 @pytest.fixture(autouse=True)
 def _watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(segment_module, "memoryview", Watched, raising=False)
+    monkeypatch.setattr(segment_module, "_PUT", put)
     yield
     Watched.hook = lambda: None
 

@@ -18,6 +18,7 @@ from asgi_errorkit.spool import segment as segment_module
 from asgi_errorkit.spool.layout import FIRST_SLOT, PAGE, SLOT_BYTES, AreaWord
 from asgi_errorkit.spool.reading import Reading, read_segment
 from asgi_errorkit.spool.segment import Segment
+from tests.spool.stores import put
 
 SLOTS = 6
 AREAS = (FIRST_SLOT + SLOTS * SLOT_BYTES, FIRST_SLOT + SLOTS * SLOT_BYTES + PAGE)
@@ -175,6 +176,7 @@ def readings(
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(segment_module, "memoryview", Noted, raising=False)
+    monkeypatch.setattr(segment_module, "_PUT", put)
     for module in (segment_module, reading_module):
         for name, value in SMALL.items():
             if hasattr(module, name):

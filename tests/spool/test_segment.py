@@ -22,6 +22,7 @@ from asgi_errorkit.spool.layout import (
 )
 from asgi_errorkit.spool.reading import DamagedSegmentError, Listed, decode, read_segment
 from asgi_errorkit.spool.segment import Segment
+from tests.spool.stores import put
 from tests.spool.test_crash_points import Run, Watched
 
 
@@ -209,6 +210,7 @@ def test_what_is_closed_says_so_and_lists_no_more(
 @pytest.fixture
 def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(segment_module, "memoryview", Watched, raising=False)
+    monkeypatch.setattr(segment_module, "_PUT", put)
     yield
     Watched.hook = lambda: None
 
