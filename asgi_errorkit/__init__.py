@@ -40,6 +40,7 @@ from asgi_errorkit.stack import ErrorKit, MiddlewareStack
 from asgi_errorkit.tracker import ErrorGroup, ErrorTracker
 
 if TYPE_CHECKING:
+    from asgi_errorkit.alerts import Alerts
     from asgi_errorkit.attempt import Failing
     from asgi_errorkit.backoff import RetryPlan
     from asgi_errorkit.budget import RetryBudget
@@ -52,21 +53,24 @@ if TYPE_CHECKING:
     from asgi_errorkit.middleware.load_shedding import LoadSheddingMiddleware
     from asgi_errorkit.middleware.retrying import RetryMiddleware
     from asgi_errorkit.middleware.timeouts import TimeLimits, TimeoutMiddleware
+    from asgi_errorkit.ops import Ops
     from asgi_errorkit.recovery import Recovery
     from asgi_errorkit.retry import Retry
     from asgi_errorkit.stale import StaleCopies
 
 __version__ = "0.1.0"
 
-# What survives failures is loaded when it is asked for: not every app has it.
+# Loaded when it is asked for: not every app has it.
 _LATER = {
     "AdaptiveLimit": "limits",
+    "Alerts": "alerts",
     "CircuitBreakingMiddleware": "middleware.circuit_breaking",
     "ConcurrencyLimiter": "limiter",
     "Failing": "attempt",
     "Fallback": "middleware.fallbacks",
     "FallbackMiddleware": "middleware.fallbacks",
     "LoadSheddingMiddleware": "middleware.load_shedding",
+    "Ops": "ops",
     "Recovery": "recovery",
     "Retry": "retry",
     "RetryBudget": "budget",
@@ -98,6 +102,7 @@ __all__ = [
     "CIRCUIT_OPEN",
     "POLICIES",
     "AdaptiveLimit",
+    "Alerts",
     "Answer",
     "CircuitBreaker",
     "CircuitBreakingMiddleware",
@@ -124,6 +129,7 @@ __all__ = [
     "FromQuery",
     "LoadSheddingMiddleware",
     "MiddlewareStack",
+    "Ops",
     "Outcome",
     "OverloadedError",
     "PerformanceMetrics",

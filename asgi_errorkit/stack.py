@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from asgi_errorkit.apps import single_callable
 from asgi_errorkit.choices import Choices, merged
 from asgi_errorkit.composition import rank
+from asgi_errorkit.errors import ErrorSeverity
 from asgi_errorkit.frame import frame
 from asgi_errorkit.identity import RequestIds
 from asgi_errorkit.logs import RequestLines
@@ -20,6 +21,8 @@ from asgi_errorkit.tracker import ErrorTracker
 from asgi_errorkit.types import ASGIApp, Receive, Scope, Send
 
 if TYPE_CHECKING:
+    from asgi_errorkit.alerts import Alerts
+    from asgi_errorkit.ops import Ops
     from asgi_errorkit.spool.host import Host
     from asgi_errorkit.spool.telling import Telling
 
@@ -184,6 +187,11 @@ class MiddlewareStack:
         return {}
 
 
+def _name_of(app: ASGIApp) -> str:
+    kind: Any = app if hasattr(app, "__qualname__") else type(app)
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
 def _share_names(redactors: list[Redactor]) -> None:
     """What one part was told of as a secret's name is one in every part."""
     names = [name for redactor in redactors for name in redactor.extra_names]
@@ -215,7 +223,8 @@ class ErrorKit:
     give a ``stack`` instead: a `MiddlewareStack` with its middlewares added. In ``directory``
     (default: the environment's ASGI_ERRORKIT_DIR, or none) each worker lists its requests, and who
     died is told of: see `asgi_errorkit.spool`; ``host`` is who looks after them, None without a
-    directory or where it cannot serve. The app is ``.app``;
+    directory or where it cannot serve. ``alerts`` tell people (`asgi_errorkit.alerts.Alerts`), ``ops``
+    answers operators (`asgi_errorkit.ops.Ops`). The app is ``.app``;
     ``logging``, ``errors`` and ``performance`` are the three parts, ``survival`` has what was added
     to survive failures, the outermost first.
     """
@@ -235,6 +244,8 @@ class ErrorKit:
         capture: bool | Collection[str] = True,
         request_ids: RequestIds | None = None,
         directory: str | os.PathLike[str] | None = None,
+        alerts: "Alerts | None" = None,
+        ops: "Ops | None" = None,
     ) -> None:
         check_type("stack", stack, MiddlewareStack)
         if directory is not None and not isinstance(directory, (str, os.PathLike)):
@@ -265,9 +276,29 @@ class ErrorKit:
             self._name(layer)
         if self.host is not None and self._telling is not None:  # of several kits the first tells
             self.host.on_death(_telling_log(self.tracker.recorder, self.logging.lines))
+        self.alerts = alerts
+        if alerts is not None:
+            self._watch(alerts)
+        if ops is not None:
+            from asgi_errorkit.ops import Ops  # noqa: PLC0415  only who asks for it pays
+
+            check_type("ops", ops, Ops)
+            self._serve = ops.around(self, self._serve)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         return await self._serve(scope, receive, send)
+
+    def _watch(self, alerts: "Alerts") -> None:
+        from asgi_errorkit.alerts import Alerts  # noqa: PLC0415  only who asks for it pays
+
+        check_type("alerts", alerts, Alerts)
+        alerts.watch(
+            self.tracker,
+            self.performance.get_performance_stats,
+            host=self.host,
+            app=_name_of(self.app),
+        )
+        self.tracker.recent_alerts = lambda: alerts.recent_alerts
 
     def _keep_record(self, directory: str | os.PathLike[str] | None) -> None:
         """Before the frames are made, which list their requests only where there is a record."""
@@ -284,7 +315,6 @@ class ErrorKit:
         if is_kept or not chosen:
             self.host = record_of(tracker.recorder, directory)
             return
-        kind: Any = self.app if hasattr(self.app, "__qualname__") else type(self.app)
         telling = Telling(
             errors=tracker.windows,
             groups=tracker.latest_groups,
@@ -295,7 +325,7 @@ class ErrorKit:
         self.host = keep_record(
             tracker.recorder,
             chosen,
-            app=f"{kind.__module__}.{kind.__qualname__}",
+            app=_name_of(self.app),
             release=tracker.release,
             redactor=tracker.redactor,
             sources=telling,
@@ -336,7 +366,7 @@ class ErrorKit:
         return {
             "error_stats": errors,
             "performance_stats": self.get_performance_stats(),
-            "alert_summary": {"total_alerts": 0, "recent_alerts": errors["recent_alerts"]},
+            "alert_summary": self._alert_summary(errors),
             "circuit_breakers": errors["circuit_breakers"],
             "breakers": self.tracker.breakers(),
             "survival": self._survival(),
@@ -351,6 +381,21 @@ class ErrorKit:
             },
             "timestamp": recorder.wall_clock(),
         }
+
+    def send_alert(
+        self, alert_type: str, message: str, severity: str | ErrorSeverity = "high"
+    ) -> dict[str, Any]:
+        """See `asgi_errorkit.alerts.Alerts.send_alert`. Raises RuntimeError without alerts."""
+        if self.alerts is None:
+            raise RuntimeError(
+                "this kit has no alerts: make it with ErrorKit(app, alerts=Alerts(...))"
+            )
+        return self.alerts.send_alert(alert_type, message, severity)
+
+    def _alert_summary(self, errors: dict[str, Any]) -> dict[str, Any]:
+        if self.alerts is not None:
+            return self.alerts.get_alert_summary()
+        return {"total_alerts": 0, "recent_alerts": errors["recent_alerts"]}
 
     def _record_status(self, host: "Host") -> dict[str, Any]:
         """What the record on disk has lost, or could not tell, at this worker."""

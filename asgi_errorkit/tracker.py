@@ -3,7 +3,7 @@
 import os
 import sys
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from math import inf
 from typing import Any
@@ -156,6 +156,8 @@ class ErrorTracker:
         self.dropped_groups = 0
         self.sample_errors = 0
         self.host: HostAnswers | None = None
+        # Asks whoever alerts, if anybody does.
+        self.recent_alerts: Callable[[], list[dict[str, Any]]] = list
         self._max_groups = max_groups
         self._groups: OrderedDict[str, ErrorGroup] = OrderedDict()
         self.windows = Windows(ErrorCounts, width_seconds=1.0, count=HISTORY_MINUTES * 60)
@@ -287,15 +289,16 @@ class ErrorTracker:
         seconds = window_seconds(window_minutes)
         told = None if self.host is None else self.host.error_stats(window_minutes, worker)
         if told is not None:
-            return told
+            return {**told, "recent_alerts": self.recent_alerts()}
         check_own(worker)
         total = self.recorder.read(lambda: self._merged(seconds))
-        return error_stats(
+        stats = error_stats(
             total,
             window_minutes,
             circuit_breakers=self.circuit_breakers,
             groups=len(self._groups),
         )
+        return {**stats, "recent_alerts": self.recent_alerts()}
 
     def groups(self) -> list[ErrorGroup]:
         """The known groups, the most recently seen first: of all workers that keep a record."""

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 
 __all__ = ["main"]
 
@@ -15,27 +16,28 @@ commands:
   inflight [DIR]     tell which requests the workers are at, the oldest first
   stats [DIR]        tell how requests have ended at all workers, ever and lately
   errors [DIR] [ID]  tell which errors all workers have had, or all there is to know of one
+  alerts test        show a test alert as it would be sent, or send it
 
 asgi-errorkit COMMAND --help tells more.
 """
+
+_MODULES = {
+    "alerts": "alerts",
+    "crashes": "record",
+    "demo": "demo",
+    "errors": "record",
+    "inflight": "record",
+    "serve": "serve",
+    "stats": "record",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status: 0, or 2 for arguments that make no sense."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     command, rest = (given[0], given[1:]) if given else ("", [])
-    if command == "serve":
-        from asgi_errorkit.cli.serve import serve  # noqa: PLC0415  needs an extra
-
-        return serve(rest)
-    if command == "demo":
-        from asgi_errorkit.cli.demo import demo  # noqa: PLC0415  needs an extra
-
-        return demo(rest)
-    if command in ("crashes", "errors", "inflight", "stats"):
-        from asgi_errorkit.cli import record  # noqa: PLC0415  others need not wait for it
-
-        run: Callable[[Sequence[str]], int] = getattr(record, command)
+    run = _command(command)
+    if run is not None:
         return run(rest)
     if command in ("-h", "--help"):
         print(_USAGE, end="")
@@ -51,3 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         file=sys.stderr,
     )
     return 2
+
+
+def _command(name: str) -> Callable[[Sequence[str]], int] | None:
+    """Each loads what it needs, which others need not wait for; some need an extra."""
+    run: Callable[[Sequence[str]], int] | None = None
+    if name in _MODULES:
+        module = import_module(f"asgi_errorkit.cli.{_MODULES[name]}")
+        run = getattr(module, name)
+    return run

@@ -157,6 +157,10 @@ class Host:
             _ident_within(name) == ident for _ in range(2) for name in self.directory.names()
         )
 
+    def leads(self) -> bool:
+        """Whether this one does what is to be done once per host. Raises SpoolError without a lock."""
+        return self._leader.is_ours()
+
     def on_death(self, listener: Callable[[dict[str, Any]], object]) -> None:
         """Have ``listener`` told of each death that is found here, with its crash, soon after."""
         self._listeners.append(listener)
@@ -197,7 +201,7 @@ class Host:
         found = [crash for name in self.directory.names() if (crash := self._claimed(name))]
         if found:
             self._forget_old()
-        if self._leader.is_ours():
+        if self.leads():
             fold(self.directory, self._clock())
         self.directory.sweep(life_of, self._wall_clock())
         return found

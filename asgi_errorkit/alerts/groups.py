@@ -1,0 +1,91 @@
+"""Which errors are new, and which have come back: by the groups that the tracker knows."""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from asgi_errorkit.alerts.finding import Finding
+from asgi_errorkit.errors import ErrorType
+
+__all__ = ["KnownErrors", "Seen"]
+
+_MOST = 2000
+_NEW_WITHIN_SECONDS = 3600.0
+_NOTED_EVERY_SECONDS = 600.0  # when an error was last seen is kept no more exactly than that
+
+
+class Seen(Protocol):
+    """A group of errors: see `asgi_errorkit.tracker.ErrorGroup`."""
+
+    fingerprint: str
+    error_type: ErrorType
+    type_name: str
+    message: str
+    where: str | None
+    first_seen: float
+    last_seen: float
+    count: int
+    release: str | None
+
+
+class KnownErrors:
+    """Remembers the latest 2,000 groups of errors by their fingerprints; times are epoch seconds.
+
+    One that was not seen for ``gone_seconds`` comes back when it is seen again. What began more than
+    an hour ago and is not known is no news: whoever watches has just begun to.
+    """
+
+    def __init__(self, *, gone_seconds: float) -> None:
+        self.is_changed = False
+        self._gone_seconds = gone_seconds
+        self._seen: OrderedDict[str, float] = OrderedDict()
+
+    def news(self, groups: Iterable[Seen], now: float) -> list[Finding]:
+        """What there is to tell of these groups, once each."""
+        found = (self._news(group, now) for group in groups)
+        return [finding for finding in found if finding is not None]
+
+    def _news(self, group: Seen, now: float) -> Finding | None:
+        before = self._seen.get(group.fingerprint)
+        if before is not None and group.last_seen - before < _NOTED_EVERY_SECONDS:
+            return None
+        self._note(group)
+        if before is None:
+            is_new = now - group.first_seen <= _NEW_WITHIN_SECONDS
+            return _finding("NEW_ERROR", group) if is_new else None
+        is_back = group.last_seen - before >= self._gone_seconds
+        return _finding("ERROR_CAME_BACK", group) if is_back else None
+
+    def _note(self, group: Seen) -> None:
+        self._seen[group.fingerprint] = group.last_seen
+        self._seen.move_to_end(group.fingerprint)
+        self.is_changed = True
+        if len(self._seen) > _MOST:
+            self._seen.popitem(last=False)
+
+    def as_dict(self) -> dict[str, float]:
+        """All of it as JSON-able data."""
+        return dict(self._seen)
+
+    def remember(self, told: Mapping[str, Any]) -> None:
+        """Know what was told with `as_dict`. Raises AttributeError, TypeError or ValueError."""
+        known = [(str(key), float(at)) for key, at in told.items()]
+        self._seen = OrderedDict(known[-_MOST:])
+
+
+def _finding(kind: str, group: Seen) -> Finding:
+    where = f" at {group.where}" if group.where else ""
+    told = f": {group.message}" if group.message else ""
+    return Finding(
+        kind,
+        f"{group.type_name or group.error_type.value}{told}{where}",
+        "medium",
+        key=f"{kind}:{group.fingerprint}",
+        happened=True,
+        values={
+            "error_group": group.fingerprint,
+            "error_type": group.error_type.value,
+            "errors": group.count,
+            "release": group.release,
+        },
+    )

@@ -1,0 +1,152 @@
+"""The stream of events: one snapshot a second for all who look, and none while nobody does."""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from asgi_errorkit.async_library import cancel_scope, sleep
+from asgi_errorkit.forks import reset_in_child
+from asgi_errorkit.ops.off_loop import in_thread
+from asgi_errorkit.ops.replies import OpsError, encoded, with_strict
+from asgi_errorkit.ops.shared import Shared
+from asgi_errorkit.ops.source import Source
+from asgi_errorkit.types import Receive, Send
+
+__all__ = ["Events", "server_is_stopping", "snapshot"]
+
+_LONGEST_SECONDS = 15.0
+"""Servers but uvicorn do not tell that they stop while a response is open: each ends by itself, and
+the browser comes again."""
+
+_PATIENCE_SECONDS = 5.0
+_BEYOND_FRESH_SECONDS = 0.02  # so that who comes again finds a new one due
+_MOST_MESSAGES = 64
+_MOST_ROUTES = 20
+_WINDOW_MINUTES = 5.0
+_HEADERS = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"x-accel-buffering", b"no"),  # nginx would keep it to itself
+)
+_LATER = ((b"retry-after", b"15"),)
+_RETRY = b"retry: 250\n\n"
+
+
+class Events:
+    """Serves the viewers of one process, at most ``most`` at a time.
+
+    Each sleeps for itself, takes the latest snapshot when it is awake, and makes it if it is due:
+    so nothing runs while nobody looks, viewers do not all wake at once, and one who is slow misses
+    what came between. ``stuck`` counts those that took nothing until their time was up.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], Any],
+        *,
+        every_seconds: float,
+        most: int,
+        longest_seconds: float = _LONGEST_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.refused = 0
+        self.stuck = 0
+        self._make = make
+        self._most = most
+        self._longest_seconds = longest_seconds
+        self._pause_seconds = every_seconds + _BEYOND_FRESH_SECONDS
+        self._clock = clock
+        self._shared = Shared(self._event, fresh_seconds=every_seconds, clock=clock)
+        self.reset_after_fork()
+        reset_in_child(self)
+
+    def reset_after_fork(self) -> None:
+        """In a forked child: the viewers are the parent's."""
+        self.viewers = 0
+
+    def as_dict(self) -> dict[str, int]:
+        """Who looks, and who could not."""
+        return {"viewers": self.viewers, "refused": self.refused, "stuck": self.stuck}
+
+    def check_room(self) -> None:
+        """Raise OpsError if so many look already."""
+        if self.viewers >= self._most:
+            self.refused += 1
+            raise OpsError(503, f"{self._most} look already.", headers=_LATER)
+
+    async def serve(self, receive: Receive, send: Send) -> None:
+        """Send events until the client leaves, the server stops, or the time is up."""
+        self.viewers += 1
+        try:
+            with cancel_scope(self._longest_seconds + _PATIENCE_SECONDS) as limit:
+                await self._stream(receive, send)
+            self.stuck += limit.expired
+        except OSError:  # so some servers say that the client has left
+            return
+        finally:
+            self.viewers -= 1
+
+    async def _stream(self, receive: Receive, send: Send) -> None:
+        ends_at, seen = self._clock() + self._longest_seconds, 0
+        await send({"type": "http.response.start", "status": 200, "headers": with_strict(_HEADERS)})
+        await send(_piece(_RETRY))
+        while self._clock() < ends_at and not server_is_stopping():
+            number, event = await self._shared.get()
+            if number != seen:
+                await send(_piece(event))
+                seen = number
+            if await _has_left_within(self._pause_seconds, receive):
+                return
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _event(self) -> bytes:
+        try:
+            told = await in_thread(lambda: encoded(self._make()))
+        except Exception as error:  # noqa: BLE001  viewers are told, and see the next one
+            return b"event: failed\ndata: %b\n\n" % encoded({"error": type(error).__name__})
+        return b"event: snapshot\ndata: %b\n\n" % told
+
+
+def _piece(body: bytes) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": body, "more_body": True}
+
+
+async def _has_left_within(seconds: float, receive: Receive) -> bool:
+    """Whether the client leaves in that time, all of which is waited for else."""
+    with cancel_scope(seconds):
+        for _ in range(_MOST_MESSAGES):  # of a body that nobody asked for
+            if (await receive()).get("type") == "http.disconnect":
+                return True
+        await sleep(seconds)
+    return False
+
+
+def server_is_stopping() -> bool:
+    """Whether uvicorn has been told to stop: it waits for open responses before it tells the app.
+
+    It is found by its handler of the signal, which is looked at and left alone.
+    """
+    signal = sys.modules.get("signal")
+    handler = signal and signal.getsignal(signal.SIGTERM)
+    return getattr(getattr(handler, "__self__", None), "should_exit", False) is True
+
+
+def snapshot(source: Source) -> dict[str, Any]:
+    """What a viewer sees at one look: the routes that are asked for most, and who refuses."""
+    errors = source.error_stats(_WINDOW_MINUTES, None)
+    performance = source.performance_stats(_WINDOW_MINUTES, None)
+    return {
+        "error_stats": errors,
+        "performance_stats": {**performance, "routes": _busiest(performance.get("routes", {}))},
+        "timestamp": time.time(),
+    }
+
+
+def _busiest(routes: dict[str, Any]) -> dict[str, Any]:
+    by_number = sorted(routes, key=lambda label: -_requests(routes[label]))
+    return {label: routes[label] for label in by_number[:_MOST_ROUTES]}
+
+
+def _requests(route: Any) -> int:
+    number = route.get("requests", 0) if isinstance(route, dict) else 0
+    return number if isinstance(number, int) else 0
