@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from asgi_errorkit.middleware.retrying import RetryMiddleware
     from asgi_errorkit.middleware.timeouts import TimeLimits, TimeoutMiddleware
     from asgi_errorkit.ops import Ops
+    from asgi_errorkit.pretty import PrettyLines
     from asgi_errorkit.recovery import Recovery
     from asgi_errorkit.retry import Retry
     from asgi_errorkit.stale import StaleCopies
@@ -71,6 +72,7 @@ _LATER = {
     "FallbackMiddleware": "middleware.fallbacks",
     "LoadSheddingMiddleware": "middleware.load_shedding",
     "Ops": "ops",
+    "PrettyLines": "pretty",
     "Recovery": "recovery",
     "Retry": "retry",
     "RetryBudget": "budget",
@@ -134,6 +136,7 @@ __all__ = [
     "OverloadedError",
     "PerformanceMetrics",
     "PerformanceMonitoringMiddleware",
+    "PrettyLines",
     "PublicError",
     "Recorder",
     "Recovery",

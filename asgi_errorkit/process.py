@@ -80,16 +80,16 @@ class ProcessSampler:
         """
         if get_ident() in self._watched:
             return
-        loop = _running_loop()
+        loop = running_loop()
         if loop is not None and len(self._watched) < MAX_LOOPS:
-            self._watched[get_ident()] = _WatchedLoop(loop)
+            self._watched[get_ident()] = WatchedLoop(loop)
 
     def reset_after_fork(self) -> None:
         """Forget the parent's loops, process and CPU time; its figures stand until a sample."""
         self._process = None
         self._sampled_at = None
         self._cpu_seconds = 0.0
-        self._watched: dict[int, _WatchedLoop] = {}
+        self._watched: dict[int, WatchedLoop] = {}
 
     def _keep(self, sample: ProcessSample) -> None:
         self.latest = sample
@@ -133,7 +133,7 @@ def _open_files(process: "Process") -> int | None:
     return None if count is None else int(count())
 
 
-def _running_loop() -> Any:
+def running_loop() -> Any:
     """The asyncio loop (uvloop's too) or trio token of this thread; neither is ever imported."""
     try:
         asyncio = sys.modules.get("asyncio")
@@ -159,7 +159,7 @@ class _Ping:
             self.lag = self.clock() - self.asked_at
 
 
-class _WatchedLoop:
+class WatchedLoop:
     """A loop, never kept alive by us, and the one ping it has been asked."""
 
     __slots__ = ("loop", "ping")

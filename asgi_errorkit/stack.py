@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from asgi_errorkit.ops import Ops
     from asgi_errorkit.spool.host import Host
     from asgi_errorkit.spool.telling import Telling
+    from asgi_errorkit.watchdog import Watchdog
 
 __all__ = ["ErrorKit", "MiddlewareStack"]
 
@@ -224,7 +225,8 @@ class ErrorKit:
     (default: the environment's ASGI_ERRORKIT_DIR, or none) each worker lists its requests, and who
     died is told of: see `asgi_errorkit.spool`; ``host`` is who looks after them, None without a
     directory or where it cannot serve. ``alerts`` tell people (`asgi_errorkit.alerts.Alerts`), ``ops``
-    answers operators (`asgi_errorkit.ops.Ops`). The app is ``.app``;
+    answers operators (`asgi_errorkit.ops.Ops`); ``blocked_after_seconds`` has a thread look for who
+    blocks the event loop for longer, such as 0.1 (`asgi_errorkit.watchdog`). The app is ``.app``;
     ``logging``, ``errors`` and ``performance`` are the three parts, ``survival`` has what was added
     to survive failures, the outermost first.
     """
@@ -246,6 +248,7 @@ class ErrorKit:
         directory: str | os.PathLike[str] | None = None,
         alerts: "Alerts | None" = None,
         ops: "Ops | None" = None,
+        blocked_after_seconds: float | None = None,
     ) -> None:
         check_type("stack", stack, MiddlewareStack)
         if directory is not None and not isinstance(directory, (str, os.PathLike)):
@@ -276,6 +279,7 @@ class ErrorKit:
             self._name(layer)
         if self.host is not None and self._telling is not None:  # of several kits the first tells
             self.host.on_death(_telling_log(self.tracker.recorder, self.logging.lines))
+        self.watchdog = self._watched(blocked_after_seconds)
         self.alerts = alerts
         if alerts is not None:
             self._watch(alerts)
@@ -287,6 +291,21 @@ class ErrorKit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         return await self._serve(scope, receive, send)
+
+    def _watched(self, blocked_after_seconds: float | None) -> "Watchdog | None":
+        if blocked_after_seconds is None:
+            return None
+        from asgi_errorkit.watchdog import Watchdog, watchdog_of  # noqa: PLC0415
+
+        recorder = self.tracker.recorder
+        known = watchdog_of(recorder)
+        if known is not None:  # one looks at the loops of all kits that share a recorder
+            return known
+        watchdog = Watchdog(
+            recorder, threshold_seconds=blocked_after_seconds, redactor=self.tracker.redactor
+        )
+        watchdog.on_block(self.logging.lines.tell_block)
+        return watchdog
 
     def _watch(self, alerts: "Alerts") -> None:
         from asgi_errorkit.alerts import Alerts  # noqa: PLC0415  only who asks for it pays
@@ -370,6 +389,7 @@ class ErrorKit:
             "circuit_breakers": errors["circuit_breakers"],
             "breakers": self.tracker.breakers(),
             "survival": self._survival(),
+            "blocks": [] if self.watchdog is None else self.watchdog.blocks(5),
             "record": None if self.host is None else self._record_status(self.host),
             "recorder": {
                 **recorder.counts(),

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import logging
 import sys
 import tempfile
@@ -9,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from asgi_errorkit.recorder import flush_all
 from benchmarks.figures import chunks, figures, reach
 from benchmarks.machine import machine
 from benchmarks.measure import Series, background_cpu_us_per_second, measure
@@ -38,6 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
         logging.getLogger(f"asgi_errorkit.{name}").addHandler(logging.NullHandler())
     with tempfile.TemporaryDirectory(prefix="asgi-errorkit-bench-") as folder:
         results = asyncio.run(_run(options, Path(folder)))
+        gc.collect()  # the kits, which look after their records
+        flush_all()
     results = {
         **machine(["python", "-m", "benchmarks.request", *(arguments or sys.argv[1:])]),
         "rounds": options.rounds,

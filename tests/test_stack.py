@@ -676,3 +676,15 @@ def test_a_wrong_name_to_redact_is_refused_when_the_stack_is_built(cls):
     stack.add_middleware(cls, redact="colour")
     with pytest.raises(TypeError, match="redact must be a list"):
         stack.create_middleware_stack(hello)
+
+
+async def test_a_kit_that_is_asked_to_looks_for_who_blocks_the_loop():
+    """And without being asked it does not; kits that share a recorder share who looks."""
+    assert ErrorKit(hello).watchdog is None
+    kit = ErrorKit(hello, blocked_after_seconds=0.1)
+    assert kit.watchdog is not None
+    assert kit.status()["blocks"] == []
+    other = ErrorKit(hello, tracker=kit.tracker, blocked_after_seconds=0.2)
+    assert other.watchdog is kit.watchdog
+    with pytest.raises(ValueError, match="threshold_seconds"):
+        ErrorKit(hello, blocked_after_seconds=0)

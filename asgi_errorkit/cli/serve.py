@@ -14,8 +14,11 @@ from tempfile import gettempdir
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+from asgi_errorkit.middleware.error_handling import ErrorHandlingMiddleware
+from asgi_errorkit.middleware.structured_logging import StructuredLoggingMiddleware
+from asgi_errorkit.pretty import PrettyLines
 from asgi_errorkit.recorder import flush_all
-from asgi_errorkit.stack import ErrorKit
+from asgi_errorkit.stack import ErrorKit, MiddlewareStack
 
 if TYPE_CHECKING:
     import click
@@ -38,6 +41,7 @@ class _Served(NamedTuple):
     factory: bool
     debug: bool
     log_level: str
+    pretty: bool
     failed: str
 
 
@@ -110,11 +114,21 @@ def _own_options() -> "list[click.Parameter]":
             show_envvar=True,
             help="The least level of the request log.",
         ),
+        click.Option(
+            ["--pretty"],
+            is_flag=True,
+            help="Log for people, one readable line per request, in place of JSON.",
+        ),
     ]
 
 
 def _run(
-    app: str, factory: bool, errorkit_debug: bool, errorkit_log_level: str, **rest: Any
+    app: str,
+    factory: bool,
+    errorkit_debug: bool,
+    errorkit_log_level: str,
+    pretty: bool,
+    **rest: Any,
 ) -> None:
     from uvicorn.main import main as uvicorn_command  # noqa: PLC0415
 
@@ -127,7 +141,7 @@ def _run(
         )
     # Nobody can guess the name, so it is only made when there is something to tell.
     failed = Path(gettempdir(), f"asgi-errorkit-{token_hex(16)}")
-    served = _Served(app, factory, errorkit_debug, errorkit_log_level, str(failed))
+    served = _Served(app, factory, errorkit_debug, errorkit_log_level, pretty, str(failed))
     os.environ[_SERVED] = json.dumps(served)
     _keep_record(app)
     _flush_when_terminated()
@@ -188,7 +202,7 @@ def wrapped() -> ErrorKit:
         app = import_from_string(served.app)
         if served.factory:
             app = _made_by(app, served.app)
-        return ErrorKit(app, debug=served.debug, log_level=served.log_level)
+        return _kit(app, served)
     except ImportFromStringError as error:
         problem = str(error)
     except TypeError as error:
@@ -200,6 +214,17 @@ def wrapped() -> ErrorKit:
             f"{served.app}: {'it makes an app and is none: add --factory' if makes else error}"
         )
     return _refuse(problem)
+
+
+def _kit(app: Any, served: _Served) -> ErrorKit:
+    if not served.pretty:
+        return ErrorKit(app, debug=served.debug, log_level=served.log_level)
+    stack = MiddlewareStack()
+    stack.add_middleware(
+        StructuredLoggingMiddleware, log_level=served.log_level, stream=PrettyLines()
+    )
+    stack.add_middleware(ErrorHandlingMiddleware, debug=served.debug)
+    return ErrorKit(app, stack=stack)
 
 
 def _made_by(factory: Any, name: str) -> Any:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from asgi_errorkit.apps import choices_within, single_callable
 from asgi_errorkit.choices import Choices
@@ -13,6 +13,7 @@ from asgi_errorkit.identity import RequestIds
 from asgi_errorkit.lines import LINE_FIELDS, ON_DRAIN
 from asgi_errorkit.logs import EVENTS, RequestLines, RequestLog
 from asgi_errorkit.options import check_callable, check_number, check_text, check_type, strings
+from asgi_errorkit.pretty import PrettyLines
 from asgi_errorkit.proxies import TrustedProxies
 from asgi_errorkit.recorder import Recorder
 from asgi_errorkit.redact import Redactor, safe_str
@@ -27,7 +28,7 @@ class StructuredLoggingMiddleware:
 
     ``log_level``: the least level written; a failed request is an ERROR, all else INFO.
     ``stream``: a text or binary stream; None is standard output. ``logger``: a stdlib logger or
-    its name to log through instead. ``events``: which of the six events are written.
+    its name to log through instead. ``events``: which of the seven events are written.
     ``exclude_paths``: paths, or prefixes ending in ``*``, whose successes are not written.
     ``success_sample_rate``: the share of successes written, 0 to 1; failures always are.
     ``fields``: further fields, added to or (with None) taken from the default ``user_id``,
@@ -45,7 +46,7 @@ class StructuredLoggingMiddleware:
         app: ASGIApp,
         log_level: str = "INFO",
         *,
-        stream: IO[Any] | None = None,
+        stream: IO[Any] | PrettyLines | None = None,
         logger: logging.Logger | str | None = None,
         events: Collection[str] = EVENTS,
         exclude_paths: Collection[str] = (),
@@ -179,10 +180,11 @@ def _paths(given: Collection[str]) -> list[str]:
 
 
 def _writer(
-    stream: IO[Any] | None, logger: logging.Logger | str | None, recorder: Recorder
+    stream: IO[Any] | PrettyLines | None, logger: logging.Logger | str | None, recorder: Recorder
 ) -> LineWriter | LoggerWriter:
     if logger is None:
-        return LineWriter(stream, wake=recorder.wake)
+        # The writer asks for no more of a stream than to be written to.
+        return LineWriter(cast("IO[Any] | None", stream), wake=recorder.wake)
     if stream is not None:
         raise ValueError("give either stream or logger, not both")
     if isinstance(logger, str):

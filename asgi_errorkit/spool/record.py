@@ -94,14 +94,21 @@ def record_of(recorder: Recorder, directory: str | os.PathLike[str] | None) -> H
 
 
 def _looking(host: Host, ledger: Ledger, clock: Callable[[], float]) -> Callable[[], None]:
-    looked_at = float("-inf")
+    looked_at, is_said = float("-inf"), False
 
     def look() -> None:
-        nonlocal looked_at
-        if clock() - looked_at >= _LOOK_EVERY_SECONDS:
-            looked_at = clock()
+        nonlocal looked_at, is_said
+        if clock() - looked_at < _LOOK_EVERY_SECONDS:
+            return
+        looked_at = clock()
+        try:
             ledger.renew(host.has_lost_segment, host.is_counted_elsewhere)
             host.look()
+            is_said = False
+        except SpoolError as error:  # such as of a directory that somebody has removed
+            if not is_said:
+                is_said = True
+                logger.warning("nobody looks after workers that die: %s", error)
 
     return look
 

@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -324,3 +325,21 @@ def test_an_idle_worker_that_is_killed_is_told_of_and_followed_within_two_second
     assert (line["event"], line["pid"], line["suspects"]) == ("worker_died", first.pid, [])
     assert segments(path) == []
     first.communicate()
+
+
+async def test_a_directory_that_goes_away_is_said_once_and_breaks_nothing(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = HandClock()
+    recorder = Recorder(flush_seconds=None, clock=clock)
+    kit = ErrorKit(app, tracker=ErrorTracker(recorder=recorder), directory=path)
+    assert (await request(kit)).status == 200
+    shutil.rmtree(path)
+    for _ in range(3):
+        clock.move(2.0)
+        assert (await request(kit)).status == 200
+        recorder.tick()
+    said = [each.message for each in caplog.records if "nobody looks after" in each.message]
+    assert len(said) == 1
+    assert "is gone" in said[0]
+    assert recorder.sink_errors == 0
