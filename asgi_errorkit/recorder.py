@@ -255,12 +255,16 @@ class Recorder:
         with self._drain_lock:
             self._drain()
 
-    def read(self, make: Callable[[], T]) -> T:
-        """Drain, then have ``make`` read what the sinks know, while none of them writes."""
+    def read(self, make: Callable[[], T], amid: Callable[[], T] | None = None) -> T:
+        """Drain, then have ``make`` read what the sinks know, while none of them writes.
+
+        Amid a drain of the same thread, such as within a sink or a signal handler, some sinks have
+        seen the current batch and some have not: then it is ``amid`` that is called, if given.
+        """
         with self._drain_lock:
             self._drain()
             if self._draining:  # by this very thread, further out
-                return make()
+                return make() if amid is None else amid()
             self._draining = True  # a signal handler must not feed the sinks meanwhile
             try:
                 return make()

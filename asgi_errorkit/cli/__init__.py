@@ -16,6 +16,8 @@ commands:
   inflight [DIR]     tell which requests the workers are at, the oldest first
   stats [DIR]        tell how requests have ended at all workers, ever and lately
   errors [DIR] [ID]  tell which errors all workers have had, or all there is to know of one
+  top [DIR|URL]      show how an app goes, live, in this terminal
+  ops [DIR]          serve the ops app over the record of an app, also of one that is gone
   alerts test        show a test alert as it would be sent, or send it
 
 asgi-errorkit COMMAND --help tells more.
@@ -27,8 +29,10 @@ _MODULES = {
     "demo": "demo",
     "errors": "record",
     "inflight": "record",
+    "ops": "ops",
     "serve": "serve",
     "stats": "record",
+    "top": "top",
 }
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Collection
 from enum import Enum
 
+from asgi_errorkit.ops.dashboard import is_of_page
 from asgi_errorkit.ops.hosts import Hosts, header_values, is_of_other_page, is_same_origin
 from asgi_errorkit.ops.replies import OpsError
 from asgi_errorkit.ops.session import COOKIE, is_good
@@ -71,7 +72,7 @@ class Access:
             )
         self._check_page(scope)
         known = self._known(scope)
-        if known is Known.NOTHING and not is_public:
+        if known is Known.NOTHING and not is_public and not is_of_page(scope, route):
             raise OpsError(401, "A token is needed: Authorization: Bearer ...", headers=(_LOGIN,))
         if known is Known.SESSION and scope.get("method") not in SAFE:
             self._check_meant(scope)

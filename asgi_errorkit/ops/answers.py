@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from asgi_errorkit.ops.access import SAFE, Access, Known
 from asgi_errorkit.ops.asked import asked, read_act
+from asgi_errorkit.ops.dashboard import asset, page, wants_page
 from asgi_errorkit.ops.endpoints import READS, read_of
-from asgi_errorkit.ops.events import Events, snapshot
+from asgi_errorkit.ops.events import Events, Snapshots
 from asgi_errorkit.ops.health import Readiness
 from asgi_errorkit.ops.mount import Place
 from asgi_errorkit.ops.off_loop import in_thread
@@ -58,7 +59,7 @@ class Answers:
         self._wall_clock = wall_clock
         self._readiness = Readiness(ops.checks, seconds=ops.check_seconds, clock=clock)
         self._events = Events(
-            partial(snapshot, source),
+            Snapshots(source, clock=clock),
             every_seconds=ops.events_every_seconds,
             most=ops.max_viewers,
             clock=clock,
@@ -66,7 +67,9 @@ class Answers:
         self._reading = 0
 
     async def index(self, request: Request) -> Reply:
-        """What there is, and how it is used."""
+        """The page for who looks with a browser; else what there is, and how it is used."""
+        if wants_page(request.scope):
+            return page(request.scope, request.place)
         return as_json(
             {
                 "name": "asgi-errorkit ops",
@@ -75,6 +78,13 @@ class Answers:
                 "events": self._events.as_dict(),
             }
         )
+
+    async def asset(self, request: Request) -> Reply:
+        """A file of the page."""
+        found = asset(request.scope, request.place.route)
+        if found is None:
+            raise OpsError(404, "There is nothing here.")
+        return found
 
     async def read(self, request: Request) -> Reply:
         """What the table of reads tells; a few at a time, lest the app suffer from those who look."""
@@ -175,8 +185,9 @@ def answer_of(route: str) -> Answer | None:
     """Who answers there; None where nobody does."""
     if read_of(route) is not None:
         return Answers.read
-    own = _OWN.get(route)
-    return None if own is None else own[0]
+    if route in _OWN:
+        return _OWN[route][0]
+    return Answers.asset if route.startswith("/assets/") else None
 
 
 def methods_of(route: str, *, can_act: bool) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from asgi_errorkit.ops.shared import Shared
 from asgi_errorkit.ops.source import Source
 from asgi_errorkit.types import Receive, Send
 
-__all__ = ["Events", "server_is_stopping", "snapshot"]
+__all__ = ["Events", "Snapshots", "recent", "server_is_stopping", "snapshot"]
 
 _LONGEST_SECONDS = 15.0
 """Servers but uvicorn do not tell that they stop while a response is open: each ends by itself, and
@@ -24,6 +24,8 @@ _BEYOND_FRESH_SECONDS = 0.02  # so that who comes again finds a new one due
 _MOST_MESSAGES = 64
 _MOST_ROUTES = 20
 _WINDOW_MINUTES = 5.0
+_SPAN_SECONDS = 5.0  # what windows are made of, where workers keep a record
+_MOMENT_MINUTES = 1e-6  # of the span that goes on
 _HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"x-accel-buffering", b"no"),  # nginx would keep it to itself
@@ -129,6 +131,43 @@ def server_is_stopping() -> bool:
     signal = sys.modules.get("signal")
     handler = signal and signal.getsignal(signal.SIGTERM)
     return getattr(getattr(handler, "__self__", None), "should_exit", False) is True
+
+
+class Snapshots:
+    """Snapshots, each with what ``recent`` seconds were like: points of which a line can be drawn.
+
+    Those are made once in their time: it takes two more looks. Called by one thread at a time.
+    """
+
+    def __init__(self, source: Source, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._source = source
+        self._clock = clock
+        self._recent: dict[str, Any] = {}
+        self._due_at = float("-inf")
+
+    def __call__(self) -> dict[str, Any]:
+        now = self._clock()
+        if now >= self._due_at:
+            self._recent = recent(self._source)
+            self._due_at = now + _SPAN_SECONDS
+        return {**snapshot(self._source), "recent": self._recent}
+
+
+def recent(source: Source) -> dict[str, Any]:
+    """How many requests ended how within five seconds that are over, and how long the latest took.
+
+    Windows are of whole spans, and that which goes on is among them: it is taken away again.
+    """
+    going_on = source.performance_stats(_MOMENT_MINUTES, None).get("outcomes", {})
+    stats = source.performance_stats(_SPAN_SECONDS / 60, None)
+    outcomes = stats.get("outcomes", {})
+    ended = {name: max(0, n - going_on.get(name, 0)) for name, n in outcomes.items()}
+    return {
+        "seconds": _SPAN_SECONDS,
+        "outcomes": ended,
+        "percentiles": stats.get("percentiles") if stats.get("total_requests") else None,
+        "timestamp": time.time(),
+    }
 
 
 def snapshot(source: Source) -> dict[str, Any]:

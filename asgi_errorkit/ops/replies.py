@@ -9,7 +9,7 @@ import orjson
 
 from asgi_errorkit.types import Scope, Send
 
-__all__ = ["STRICT", "OpsError", "Reply", "as_json", "encoded", "problem", "send_reply"]
+__all__ = ["STRICT", "Headers", "OpsError", "Reply", "as_json", "encoded", "problem", "send_reply"]
 
 Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 
@@ -66,7 +66,7 @@ def encoded(told: Any) -> bytes:
 async def send_reply(reply: Reply, scope: Scope, send: Send) -> None:
     """Send it; to HEAD without its body, but with that one's length (RFC 9110, 9.3.2)."""
     headers = [*with_strict(reply.headers)]
-    if reply.status != 204:
+    if reply.status not in (204, 304):
         headers += [
             (b"content-type", reply.content_type),
             (b"content-length", b"%d" % len(reply.body)),

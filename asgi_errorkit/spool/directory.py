@@ -274,6 +274,12 @@ class SpoolDirectory:
         about = self._about(name)
         return None if about is None else (about.st_dev, about.st_ino)
 
+    def identity(self, name: str) -> tuple[int, ...] | None:
+        """What changes when a file is replaced, None where there is none."""
+        _check_name(name)
+        about = self._about(name)
+        return None if about is None else (about.st_ino, about.st_ctime_ns, about.st_size)
+
     def open_lock(self, name: str) -> int:
         """A descriptor of that file, which is made if it is missing; the caller closes it."""
         _check_lock(name)

@@ -26,7 +26,15 @@ from asgi_errorkit.spool.leader import Leader
 from asgi_errorkit.spool.owner import Life, Owner, life_of, this_process
 from asgi_errorkit.spool.reading import DamagedSegmentError, Reading, decode, read_segment
 from asgi_errorkit.spool.segment import Segment
-from asgi_errorkit.spool.totals import Counts, counts_of, fold, gone_counts, keep_gone, loaded
+from asgi_errorkit.spool.totals import (
+    TOTALS,
+    Counts,
+    counts_of,
+    fold,
+    gone_counts,
+    keep_gone,
+    loaded,
+)
 
 __all__ = ["Host", "Worker"]
 
@@ -101,6 +109,7 @@ class Host:
         self.directory = SpoolDirectory.open(directory)
         self.unread = 0  # files that made no sense
         self._said: dict[str, tuple[int, dict[str, Any]]] = {}
+        self._totals: tuple[tuple[int, ...], dict[str, Any]] | None = None
         self.listener_errors = 0
         self._listeners: list[Callable[[dict[str, Any]], object]] = []
         self._untold: deque[dict[str, Any]] = deque()
@@ -129,15 +138,20 @@ class Host:
         _OURS.add(name)
         self.directory.publish(made.temporary, name)
         self._segment_name = name
-        return segment, partial(self._leave, name)
+        return segment, partial(self._leave, name, segment)
 
-    def _leave(self, name: str) -> None:
+    def _leave(self, name: str, segment: Segment) -> None:
         """In order: what was counted is kept, then the segment goes."""
         if self._segment_name == name:
             self._segment_name = None
-        with suppress(FileNotFoundError):  # it was taken, and counted by who took it
-            self._keep_counts(name, decode(self.directory.read(name)))
-            self.directory.remove(name)
+        try:
+            reading = decode(self.directory.read(name))
+        except FileNotFoundError:  # it was removed, or taken by somebody who counts it
+            if self._is_counted(_ident(name)):
+                return
+            reading = decode(segment.content())
+        self._keep_counts(name, reading)
+        self.directory.remove(name)
 
     def has_lost_segment(self) -> bool:
         """Whether the segment that was opened last is not there any more, although nobody left it.
@@ -151,7 +165,9 @@ class Host:
 
     def is_counted_elsewhere(self) -> bool:
         """Whether somebody has taken the segment that was lost: they count what it says, or have."""
-        ident = _ident(self._segment_name or "")
+        return self._is_counted(_ident(self._segment_name or ""))
+
+    def _is_counted(self, ident: str) -> bool:
         # A crash is kept before the claim goes: one of two listings has the one or the other.
         return any(
             _ident_within(name) == ident for _ in range(2) for name in self.directory.names()
@@ -202,7 +218,7 @@ class Host:
         if found:
             self._forget_old()
         if self.leads():
-            fold(self.directory, self._clock())
+            fold(self.directory, self._clock)
         self.directory.sweep(life_of, self._wall_clock())
         return found
 
@@ -220,7 +236,7 @@ class Host:
             names = self._segment_names()
             # These first: who goes after that is known by name to what those count who have gone.
             segments = {name: worker for name in names if (worker := self._known(name))}
-            counts, gone = gone_counts(self.directory)
+            counts, gone = gone_counts(self.directory, self._loaded)
             after = self._segment_names()
             is_steady = all(each.reading.is_steady for each in segments.values())
             is_known = all(name in after or _ident(name) in gone for name in segments)
@@ -228,9 +244,24 @@ class Host:
             if is_steady and is_known and is_all:
                 break  # none was claimed, or has gone and been folded, before it could be read
         there = {name: each for name, each in segments.items() if _ident(name) not in gone}
-        self._said = {name: self._said_by(name, each.reading) for name, each in there.items()}
-        heard = [_heard(each, self._said[name][1]) for name, each in there.items()]
+        # Another thread may ask meanwhile, and keep what it has heard.
+        said = {name: self._said_by(name, each.reading) for name, each in there.items()}
+        self._said = said
+        heard = [_heard(each, said[name][1]) for name, each in there.items()]
         return Tally(heard, counts)
+
+    def _loaded(self, name: str) -> dict[str, Any]:
+        """What a file says; that of the totals is kept, for it is large and changes seldom."""
+        if name != TOTALS:
+            return loaded(self.directory.read(name))
+        identity = self.directory.identity(name)
+        kept = self._totals
+        if kept is not None and identity is not None and kept[0] == identity:
+            return kept[1]
+        said = loaded(self.directory.read(name))
+        if identity is not None and self.directory.identity(name) == identity:
+            self._totals = identity, said
+        return said
 
     def _said_by(self, name: str, reading: Reading) -> tuple[int, dict[str, Any]]:
         """What its latest snapshot says, and which that is: to understand one takes milliseconds."""

@@ -16,6 +16,7 @@ from asgi_errorkit.exchange import (
     FIRST_BYTE,
     KIND,
     PLACE,
+    Caught,
     State,
 )
 from asgi_errorkit.forks import reset_in_child
@@ -149,7 +150,7 @@ class Ledger:
 
     def _renew(self, is_lost: Callable[[], bool], is_counted_elsewhere: Callable[[], bool]) -> None:
         with self._lock:  # who begins meanwhile waits for the next segment
-            segment, remove = self.segment, self._remove
+            segment = self.segment
             if segment is None or not is_lost():
                 return
             kept = self._outcomes, self._error_types, self.unlisted
@@ -160,7 +161,7 @@ class Ledger:
                 self._has_news = True
             else:
                 self._sources.forget()
-            self._put_away(segment, remove)
+            segment.close()  # there is nothing to put away
             self._open()
             self.save_all()
 
@@ -179,8 +180,8 @@ class Ledger:
 
     def observe(self, batch: Batch) -> None:
         """The last sink: what it has seen, all the others have counted."""
-        self._has_news = True
         batch = counted_here(batch, self._recorder)
+        self._has_news = self._has_news or bool(batch.records)
         ended = [record for record in batch.records if record[KIND] == END]
         places = [record[PLACE] for record in ended if record[PLACE] is not None]
         if self.segment is not None:
@@ -190,29 +191,35 @@ class Ledger:
         is_all = len(ended) == len(batch.records)  # what was told of is no request
         self._outcomes.update(batch.outcomes if is_all else outcomes_of(ended))
         for record in batch.records:
-            if record[CAUGHT] is not None:
-                self._error_types[record[CAUGHT].verdict.info.error_type] += 1
+            caught: Caught | None = record[CAUGHT]
+            if caught is not None and not (record[KIND] == END and caught.counted_by):
+                self._error_types[caught.verdict.info.error_type] += 1
         if len(self._counted) >= _MOST_UNSAVED:
             self.save()
 
     def refresh(self) -> bool:
         """Have the segment say all that has been counted; whether it does, and so answers for this
         process too."""
-        return self._recorder.read(self._refresh)
+        # Amid a drain a snapshot would tell of requests whose slots it does not count.
+        return self._recorder.read(self._refresh, lambda: self.segment is not None)
 
     def _refresh(self) -> bool:
-        if self.segment is None and self._has_news:
-            self.open()
+        host = self.host
+        if host is not None and self.segment is not None and host.has_lost_segment():
+            self._renew(host.has_lost_segment, host.is_counted_elsewhere)
+        self.open()
         if self.segment is None:
-            return not self._has_news
+            return False
         self.save_all()
         return True
 
     def flush(self) -> None:
         """Save everything, if that was long ago."""
+        if self.segment is None and self._has_news:
+            self.open()
         if self.segment is None or self._recorder.clock() - self._told_at < _TELL_EVERY_SECONDS:
             return
-        self._recorder.read(self.save_all)
+        self._recorder.read(self.save_all, _nowhere)
 
     def save_all(self, *, is_last: bool = False) -> None:
         """Save what has been counted so far, and what the sources tell now."""
@@ -289,8 +296,10 @@ class Ledger:
 
         For the end of a lifespan, after which a server may leave without any word.
         """
+        if self.segment is None and self._has_news:
+            self.open()
         if self.segment is not None:
-            self._recorder.read(self._rest)
+            self._recorder.read(self._rest, self._rest_amid)
 
     def _rest(self) -> None:
         with self._lock:  # who begins meanwhile waits for the next segment
@@ -301,10 +310,18 @@ class Ledger:
             else:
                 self.begin = begin
 
+    def _rest_amid(self) -> None:
+        """Amid a drain: nothing is saved, and what is counted is what the segment says so far."""
+        segment = self.segment
+        if segment is not None and segment.free + len(segment.ended()) == SLOTS:
+            self._close()
+
     def close(self) -> None:
         """Save what there is, and let go of the segment, which the process leaves in order."""
+        if self.segment is None and self._has_news:
+            self.open()
         if self.segment is not None:
-            self._recorder.read(self._save_and_close)
+            self._recorder.read(self._save_and_close, self._close)
 
     def _save_and_close(self) -> None:
         with self._lock:

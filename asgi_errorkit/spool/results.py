@@ -2,7 +2,7 @@
 
 from typing import Final, NamedTuple
 
-from asgi_errorkit.errors import ErrorType
+from asgi_errorkit.errors import ErrorAction, ErrorType
 from asgi_errorkit.exchange import (
     CAUGHT,
     COMPLETE,
@@ -51,6 +51,7 @@ _TYPES: Final = (
 _CODES: Final = {outcome: number for number, outcome in enumerate(_OUTCOMES)}
 _ENDED: Final = 1
 _IS_SESSION: Final = 2
+_IS_IGNORED: Final = 4
 _STATUS_AT, _OUTCOME_AT, _TYPE_AT = 8, 24, 32
 _STATUS_MASK, _CODE_MASK = 0xFFFF, 0xFF
 _FIRST_FAILING = 400
@@ -64,12 +65,13 @@ class Result(NamedTuple):
     outcome: str
     error_type: str
     is_session: bool
+    is_ignored: bool
 
 
 def result_of(state: State) -> int:
     """The number for an exchange that has ended: never 0.
 
-    Bit 0 is set, and bit 1 for a websocket session; from bit 8 the status in 16 bits (0: none), from 24 the outcome and from 32 the
+    Bit 0 is set, bit 1 for a websocket session, and bit 2 where the policy ignores the error; from bit 8 the status in 16 bits (0: none), from 24 the outcome and from 32 the
     type of the error, in 8 each, by the places in the tables above.
     """
     status = state[STATUS] or 0
@@ -83,10 +85,14 @@ def result_of(state: State) -> int:
     ):
         return _ENDED | (status & _STATUS_MASK) << _STATUS_AT
     caught: Caught | None = state[CAUGHT]
-    kind = None if caught is None else caught.verdict.info.error_type
+    # One that was told of before is counted by that.
+    info = None if caught is None or caught.counted_by else caught.verdict.info
+    kind = None if info is None else info.error_type
+    is_ignored = caught is not None and caught.verdict.info.action is ErrorAction.IGNORE
     return (
         _ENDED
         | (_IS_SESSION if state[SESSION] is not None else 0)
+        | (_IS_IGNORED if is_ignored else 0)
         | (status & _STATUS_MASK) << _STATUS_AT
         | _CODES[outcome_of(state)] << _OUTCOME_AT
         | _TYPE_CODES[kind] << _TYPE_AT
@@ -103,4 +109,5 @@ def told(result: int) -> Result:
         _OUTCOMES[outcome].text if outcome < len(_OUTCOMES) else "",
         "" if error_type is None else error_type.value,
         bool(result & _IS_SESSION),
+        bool(result & _IS_IGNORED),
     )

@@ -115,6 +115,10 @@ class Segment:
         """Where in the words of the file a slot begins."""
         return _FIRST_WORD + (place - self._first) * SLOT_WORDS
 
+    def content(self) -> bytes:
+        """All that the file says, also when its name is gone."""
+        return bytes(self._view)
+
     def cells(self) -> tuple["memoryview[int]", "memoryview[float]"]:
         """The whole file as words, and as doubles: for who cannot afford a call."""
         return self._words, self._doubles

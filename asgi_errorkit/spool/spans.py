@@ -35,6 +35,8 @@ _Span: TypeAlias = tuple[float, float]
 """Where it begins, and its width."""
 
 _FINE_SECONDS = 300.0
+_COARSE_SECONDS = 900.0
+_OLDEST_SECONDS = 300.0  # how long the spans are of what is older than that
 _KEPT_SECONDS = 3600.0
 _MOST = 2**48  # of what anybody has counted; sums stay numbers that JSON can tell
 _MOST_NAMES = 100
@@ -97,11 +99,11 @@ class Teller(Generic[C]):
         )
         return b"[%b]" % b",".join(told[: len(fitting)]), len(told) - len(fitting)
 
-    def _around(self, tick: int) -> tuple[_Span, _Span]:
+    def _around(self, tick: int) -> Iterable[_Span]:
         """The spans that a bucket may be told in."""
         at = tick * self._windows.width_seconds
-        fine, coarse = self._kind.fine_seconds, self._kind.coarse_seconds
-        return (at // fine * fine, fine), (at // coarse * coarse, coarse)
+        widths = (self._kind.fine_seconds, self._kind.coarse_seconds, _OLDEST_SECONDS)
+        return ((at // width * width, width) for width in widths)
 
     def _row(self, span: _Span, before: tuple[float, bytes]) -> tuple[float, bytes]:
         start, width = span
@@ -124,20 +126,19 @@ _NOTHING = (0.0, b"")
 
 def _spans(now: float, kind: Kind[Any]) -> Iterable[_Span]:
     """Where each span begins, and its width, the latest first."""
-    since = _boundary(now, kind)
-    start = now // kind.fine_seconds * kind.fine_seconds
-    while start >= since:
-        yield start, kind.fine_seconds
-        start -= kind.fine_seconds
-    start = since - kind.coarse_seconds
-    while start + kind.coarse_seconds > now - _KEPT_SECONDS:
-        yield start, kind.coarse_seconds
-        start -= kind.coarse_seconds
+    end = now // kind.fine_seconds * kind.fine_seconds + kind.fine_seconds
+    while end > now - _KEPT_SECONDS:
+        width = _width_at(end - kind.fine_seconds, now, kind)
+        end -= width
+        yield end, width
 
 
-def _boundary(now: float, kind: Kind[Any]) -> float:
-    """Since when spans are fine: a beginning of a coarse one."""
-    return (now - _FINE_SECONDS) // kind.coarse_seconds * kind.coarse_seconds
+def _width_at(at: float, now: float, kind: Kind[Any]) -> float:
+    """How long the span is in which that time is told. Each boundary is one of the longer spans."""
+    coarse, oldest = kind.coarse_seconds, _OLDEST_SECONDS
+    if at >= (now - _FINE_SECONDS) // coarse * coarse:
+        return kind.fine_seconds
+    return coarse if at >= (now - _COARSE_SECONDS) // oldest * oldest else oldest
 
 
 def added_up(kind: Kind[C], rows: Iterable[Row], seconds: float, now: float) -> tuple[C, int]:
@@ -156,13 +157,12 @@ def added_up(kind: Kind[C], rows: Iterable[Row], seconds: float, now: float) -> 
 def aged(kind: Kind[C], rows: Iterable[Row], now: float) -> list[Row]:
     """The same counts in as few rows as will do: what is old in coarse spans, what is too old in none."""
     spans: dict[_Span, C] = {}
-    since = _boundary(now, kind)
     for row in rows:
         try:
             start, width = _place(row)
-            if start + width <= now - _KEPT_SECONDS or start > now:
+            if start + width <= now - _KEPT_SECONDS or start > now + kind.coarse_seconds:
                 continue
-            unit = kind.fine_seconds if start >= since else kind.coarse_seconds
+            unit = _width_at(start, now, kind)
             place = start // unit * unit, max(unit, width)
             total = spans.get(place) or kind.make()
             kind.read(total, row[2:])

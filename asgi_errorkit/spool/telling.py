@@ -19,10 +19,10 @@ from asgi_errorkit.spool.spans import ERRORS, REQUESTS, ROUTES, Teller
 __all__ = ["Group", "Telling"]
 
 # Together they leave room for the counts in a snapshot.
-_MOST_ERRORS = 50_000
-_MOST_REQUESTS = 290_000
-_MOST_ROUTES = 160_000
-_MOST_GROUPS = 130_000
+_MOST_ERRORS = 45_000
+_MOST_REQUESTS = 380_000
+_MOST_ROUTES = 100_000
+_MOST_GROUPS = 105_000
 _MOST_BREAKERS = 30_000
 
 _GROUPS = 100
@@ -169,7 +169,14 @@ class Telling:
     def _told_breakers(self) -> orjson.Fragment:
         # Those that are closed come last: there may be many, and it is the others that matter.
         known = sorted(self._breakers(), key=lambda told: bool(told["state"] == "closed"))
-        return self._as_many_as_fit(map(orjson.dumps, known), _MOST_BREAKERS)
+        return self._as_many_as_fit(filter(None, map(self._dumped, known)), _MOST_BREAKERS)
+
+    def _dumped(self, told: dict[str, Any]) -> bytes:
+        try:
+            return orjson.dumps(told)
+        except TypeError:  # such as for a name that is no text
+            self.left_out += 1
+            return b""
 
     def _told_routes(self, now: float, most_new: int) -> orjson.Fragment:
         routes = {} if self._measured is None else self._measured.routes

@@ -3,9 +3,9 @@
 import logging
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 
@@ -28,11 +28,11 @@ from asgi_errorkit.spool.spans import (
     row_of_route,
 )
 
-__all__ = ["Counts", "counts_of", "fold", "gone_counts", "keep_gone", "loaded"]
+__all__ = ["TOTALS", "Counts", "counts_of", "fold", "gone_counts", "keep_gone", "loaded"]
 
 logger = logging.getLogger("asgi_errorkit.spool")
 
-_TOTALS = "totals.ek"
+TOTALS = "totals.ek"
 _DAMAGED = "totals-damaged.ek"
 _GONE = "gone-"
 _GONE_NAME = re.compile(r"gone-[0-9]+-[0-9]+-([0-9a-f]+)-[0-9a-f]+-[0-9a-f]+\.ek")
@@ -42,6 +42,7 @@ _TRIES = 20
 _MOST = 2**48  # of what anybody has counted; sums stay numbers that JSON can tell
 _MOST_NAMES = 100
 _MOST_ROUTES = 500
+Load: TypeAlias = Callable[[str], dict[str, Any]]
 _ROUTE_LIMIT = 300
 
 
@@ -142,7 +143,7 @@ def _request_row(listed: Listed, result: Result) -> Row:
 
 
 def _error_row(listed: Listed, result: Result, *, is_over: bool) -> Row:
-    if not is_over or not result.outcome:
+    if not is_over or not result.outcome or result.is_ignored:
         return row_of_error(listed.ended_at)
     outcome = Outcome(result.outcome)
     kind = ErrorType(result.error_type) if result.error_type else None
@@ -159,20 +160,20 @@ def keep_gone(directory: SpoolDirectory, ident: str, counts: Counts, now: float)
     directory.write(f"{_GONE}{ident}{_END}", orjson.dumps(counts.as_dict(now)))
 
 
-def gone_counts(directory: SpoolDirectory) -> tuple[Counts, frozenset[str]]:
+def gone_counts(directory: SpoolDirectory, load: Load) -> tuple[Counts, frozenset[str]]:
     """What those that have gone have counted, and who of them is still known by name.
 
-    Who is folded into the totals has no name any more. Raises SpoolError when it cannot be read.
+    ``load`` reads a file by its name. Who is folded into the totals has no name any more. Raises SpoolError when it cannot be read.
     """
     for _ in range(_TRIES):
         try:
-            return _gone_counts(directory)
+            return _gone_counts(directory, load)
         except FileNotFoundError:  # folded meanwhile: the totals have it now
             continue
-    return _gone_counts(directory)
+    return _gone_counts(directory, load)
 
 
-def fold(directory: SpoolDirectory, now: float) -> None:
+def fold(directory: SpoolDirectory, clock: Callable[[], float]) -> None:
     """Add what those that have gone have counted to the totals. For one process at a time.
 
     The totals name whom they have got, until their files are gone: who dies over it, at whatever
@@ -183,20 +184,24 @@ def fold(directory: SpoolDirectory, now: float) -> None:
     if not files:
         return
     _put_damaged_aside(directory)
-    totals, folded = _totals(directory)
+
+    def load(name: str) -> dict[str, Any]:
+        return loaded(directory.read(name))
+
+    totals, folded = _totals(load)
     new = [ident for ident in files if ident not in folded]
     for ident in new:
-        totals.add(_kept_by(directory, files[ident]))
+        totals.add(_kept_by(files[ident], load))
     if new:
         # Also those whose segment is still there: who claims it again will tell of it again.
         segments = [name for name in names if name.startswith(_SEGMENTS)]
         left = [i for i in folded if any(name.endswith(f"-{i}{_END}") for name in segments)]
         told_of = {
-            **totals.as_dict(now),
+            **totals.as_dict(clock()),
             "folded": sorted({*files, *left}),
             "boot": this_process().boot,
         }
-        directory.write(_TOTALS, orjson.dumps(told_of))
+        directory.write(TOTALS, orjson.dumps(told_of))
     for name in files.values():
         directory.remove(name)
 
@@ -204,8 +209,8 @@ def fold(directory: SpoolDirectory, now: float) -> None:
 def _put_damaged_aside(directory: SpoolDirectory) -> None:
     """What nobody can read is not written over: whoever cares may still mend it."""
     with suppress(FileNotFoundError):
-        if not loaded(directory.read(_TOTALS)):
-            directory.rename(_TOTALS, _DAMAGED)
+        if not loaded(directory.read(TOTALS)):
+            directory.rename(TOTALS, _DAMAGED)
             logger.error(
                 "the totals of those that have gone cannot be read, and start anew: what there is lies "
                 "in %s",
@@ -213,18 +218,18 @@ def _put_damaged_aside(directory: SpoolDirectory) -> None:
             )
 
 
-def _gone_counts(directory: SpoolDirectory) -> tuple[Counts, frozenset[str]]:
+def _gone_counts(directory: SpoolDirectory, load: Load) -> tuple[Counts, frozenset[str]]:
     # The files first: what is folded after that is in the totals too, and known there by its name.
-    files = {ident: _kept_by(directory, name) for ident, name in _gone(directory.names()).items()}
-    counts, folded = _totals(directory)
+    files = {ident: _kept_by(name, load) for ident, name in _gone(directory.names()).items()}
+    counts, folded = _totals(load)
     for ident, each in files.items():
         if ident not in folded:
             counts.add(each)
     return counts, frozenset(files) | folded
 
 
-def _kept_by(directory: SpoolDirectory, name: str) -> Counts:
-    counts = Counts.read(loaded(directory.read(name)))
+def _kept_by(name: str, load: Load) -> Counts:
+    counts = Counts.read(load(name))
     known = _GONE_NAME.fullmatch(name)
     if known is not None and known[1] != this_process().boot:
         counts.forget_spans()
@@ -239,9 +244,9 @@ def _gone(names: Sequence[str]) -> dict[str, str]:
     }
 
 
-def _totals(directory: SpoolDirectory) -> tuple[Counts, frozenset[str]]:
+def _totals(load: Load) -> tuple[Counts, frozenset[str]]:
     try:
-        known = loaded(directory.read(_TOTALS))
+        known = load(TOTALS)
     except FileNotFoundError:
         return Counts(), frozenset()
     folded = known.get("folded")

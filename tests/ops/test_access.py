@@ -43,6 +43,27 @@ async def test_with_a_token_everything_needs_it():
         assert (reply.status, reply.headers["www-authenticate"][:6]) == (401, "Bearer")
 
 
+PAGE = [("/", ("Accept", "text/html")), ("/assets/dom.js", ("Accept", "*/*"))]
+
+
+@pytest.mark.parametrize(("route", "accept"), PAGE, ids=["page", "file"])
+async def test_the_page_alone_needs_no_token_but_a_known_host(route, accept):
+    """It holds no figures. Without a token to be asked for there is none either."""
+    served = Served()
+    assert (await served.ask(f"/_errorkit{route}", HOST, accept)).status == 200
+    assert (await served.ask(f"/_errorkit{route}", ("Host", "evil.example"), accept)).status == 403
+    other = ("Origin", "https://evil.example")
+    assert (await served.ask(f"/_errorkit{route}", HOST, accept, other)).status == 403
+    assert (await Served(token=None).ask(f"/_errorkit{route}", HOST, accept)).status == 404
+
+
+async def test_asking_for_a_page_opens_nothing_else():
+    served = Served()
+    for route in (*ROUTES[1:], "/assets", "/assets/unknown"):
+        reply = await served.ask(f"/_errorkit{route}", HOST, ("Accept", "text/html"))
+        assert (reply.status, reply.headers["www-authenticate"][:6]) == (401, "Bearer")
+
+
 WRONG = {
     "wrong": [("Authorization", "Bearer wrong")],
     "longer": [("Authorization", f"Bearer {TOKEN}x")],

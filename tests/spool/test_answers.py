@@ -12,7 +12,10 @@ import orjson
 import pytest
 
 from asgi_errorkit import (
+    ErrorAction,
+    ErrorInfo,
     ErrorKit,
+    ErrorSeverity,
     ErrorTracker,
     ErrorType,
     MiddlewareStack,
@@ -23,6 +26,9 @@ from asgi_errorkit.spool import host as host_module
 from asgi_errorkit.spool import leader as leader_module
 from asgi_errorkit.spool.directory import SpoolDirectory
 from asgi_errorkit.spool.host import Host
+from asgi_errorkit.spool.owner import this_process
+from asgi_errorkit.spool.spans import row_of_error
+from asgi_errorkit.spool.totals import Counts, fold, keep_gone
 from asgi_errorkit.testing import HandClock, LogLines, request, session
 
 ROOT = Path(__file__).parents[2]
@@ -537,3 +543,142 @@ async def test_rather_all_groups_than_all_samples_are_told(path: Path) -> None:
     groups = kit.tracker.groups()
     assert len(groups) == 60
     assert 0 < sum(bool(group.sample) for group in groups) < 60
+
+
+async def test_who_asks_amid_a_drain_makes_nobody_count_twice(path: Path) -> None:
+    """Such as a sink, a log handler or a signal handler: some sinks have seen the batch, some not."""
+    workers = Workers(path)
+    first, second = workers.kits
+    told: list[int] = []
+
+    def ask_amid(batch: Any) -> None:
+        first.flush()
+        for flush in first.tracker.recorder.flushers:
+            flush()
+        told.append(first.get_error_stats()["total_requests"])
+        told.append(second.get_performance_stats()["total_requests"])
+
+    first.tracker.recorder.add_sink(ask_amid)
+    for sent in range(1, 200):
+        workers.clock.move(0.5)
+        await ask(first)
+        if told:
+            assert max(told) <= sent
+            told.clear()
+    assert second.get_error_stats()["total_requests"] == 199
+    assert second.get_performance_stats()["total_requests"] == 199
+
+
+def test_two_threads_that_ask_at_once_are_both_told_the_truth(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Host(path)
+    segment, leave = host.open_segment()
+    place = segment.begin("id", "GET", "/", 1.0, 2.0)
+    assert place is not None
+    segment.end(place, OK, 2.0)
+    heard, asked = host_module._heard, []
+
+    def interrupted(*given: Any) -> Any:
+        if not asked:
+            asked.append(True)
+            leave()
+            host.counts()
+        return heard(*given)
+
+    monkeypatch.setattr(host_module, "_heard", interrupted)
+    assert host.counts().outcomes == {"ok": 1}
+    assert host.counts().outcomes == {"ok": 1}
+
+
+async def test_an_hour_of_busy_history_is_told_whole(path: Path) -> None:
+    (kit,) = Workers(path, 1).kits
+    await ask(kit)
+    now, total = kit.tracker.recorder.clock(), kit.performance.counted.total
+    durations = [0.001 * 1.02**step for step in range(460)]
+    for at in range(5, 3600, 5):
+        total.at(now - 3600 + at).durations.add_all(durations)
+    assert kit.get_performance_stats(60)["total_requests"] == 719 * 460 + 1
+    assert kit.status()["record"]["left_out"] == 0
+
+
+async def test_what_opens_before_the_first_request_is_told(path: Path) -> None:
+    first, second = Workers(path).kits
+    first.tracker.breaker("dep:x").force_open()
+    assert "dep:x" in first.get_error_stats()["circuit_breakers"]
+    assert [told["name"] for told in first.tracker.breakers()] == ["dep:x"]
+    assert first.get_error_stats(worker=os.getpid())["total_requests"] == 0
+    assert "dep:x" in second.get_error_stats()["circuit_breakers"]
+
+
+async def test_who_only_tells_of_errors_is_on_record(path: Path) -> None:
+    (kit,) = Workers(path, 1).kits
+    kit.tracker.record_error(ErrorType.CACHE)
+    ledger = kit.tracker.recorder.ledger
+    assert ledger is not None
+    kit.tracker.recorder.drain()
+    ledger.rest()
+    assert Host(path).counts().error_types == {"cache": 1}
+    kit.tracker.record_error(ErrorType.CACHE)
+    kit.tracker.recorder.drain()
+    ledger.close()
+    assert Host(path).counts().error_types == {"cache": 2}
+
+
+async def test_an_error_that_is_told_of_and_then_raised_counts_once(path: Path) -> None:
+    (kit,) = Workers(path, 1).kits
+
+    async def telling(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            raise KeyError("x")
+        except KeyError:
+            kit.tracker.record_error(ErrorType.CACHE)
+            raise
+
+    outer = ErrorKit(telling, tracker=kit.tracker)
+    for _ in range(3):
+        await request(outer)
+    assert kit.get_error_stats()["errors_by_type"] == {"cache": 3}
+    assert Host(path).counts().error_types == {"cache": 3}
+
+
+async def test_a_file_that_is_removed_just_before_the_end_costs_no_count(path: Path) -> None:
+    (kit,) = Workers(path, 1).kits
+    await ask(kit, "/", 5)
+    for file in path.glob("worker-*.ek"):
+        file.unlink()
+    assert kit.tracker.recorder.ledger is not None
+    kit.tracker.recorder.ledger.rest()
+    assert Host(path).counts().outcomes == {"ok": 5}
+
+
+async def test_what_a_policy_ignores_is_no_failure_of_who_is_killed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ignored = ErrorInfo(ErrorType.UNKNOWN, ErrorSeverity.LOW, ErrorAction.IGNORE)
+    workers = Workers(path, 1, policies={ErrorType.UNKNOWN: ignored})
+    (kit,) = workers.kits
+    await ask(kit, "/odd", 4)
+    kit.tracker.recorder.drain()
+    monkeypatch.setattr(host_module, "_OURS", set())
+    host = Host(path, clock=workers.clock)
+    assert len(host.look()) == 1
+    stats = host.error_stats()
+    assert (stats["total_requests"], stats["failed_requests"], stats["total_errors"]) == (4, 0, 0)
+
+
+async def test_one_breaker_that_cannot_be_told_of_hides_no_other(path: Path) -> None:
+    (kit,) = Workers(path, 1).kits
+    await ask(kit)
+    kit.tracker.breaker("good:x").force_open()
+    kit.tracker.breaker("bad:\ud800").force_open()
+    assert [told["name"] for told in kit.tracker.breakers()] == ["good:x"]
+
+
+def test_what_begins_while_it_is_folded_is_not_too_late(path: Path) -> None:
+    directory = SpoolDirectory.open(path)
+    boot = this_process().boot
+    counts = Counts.read({"outcomes": {"ok": 1}, "errors": [row_of_error(1000.0)]})
+    keep_gone(directory, f"1-2-{boot}-0-a", counts, 1000.1)
+    fold(directory, lambda: 999.99)
+    assert Host(path, clock=lambda: 1001.0).error_stats()["total_requests"] == 1

@@ -129,7 +129,7 @@ async def test_a_request_is_listed_before_the_app_is_called_and_with_its_phase(p
     assert amid.first_byte_at == began_at + 2.0
     assert world.read().in_flight == []
     (ended,) = world.read().ended
-    assert (ended.ended_at, told(ended.result)) == (began_at + 2.0, (200, "ok", "", False))
+    assert (ended.ended_at, told(ended.result)) == (began_at + 2.0, (200, "ok", "", False, False))
 
 
 async def test_a_session_is_listed_while_it_goes_on(path: Path) -> None:
@@ -328,7 +328,7 @@ def test_a_result_says_what_the_outcome_says(
 
 @given(st.integers(0, 2**64 - 1))
 def test_whatever_number_is_read_tells_something(number: int) -> None:
-    status, outcome, error_type, _ = told(number)
+    status, outcome, error_type, *_ = told(number)
     assert status is None or 0 < status < 65_536
     assert outcome in {"", *(each.text for each in Outcome)}
     assert isinstance(error_type, str)

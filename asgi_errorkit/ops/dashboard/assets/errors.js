@@ -1,0 +1,157 @@
+// Groups of errors, and one of them down to the line.
+
+import { read } from "./api.js";
+import { badge, el, facts, openDialog, timeAgo } from "./dom.js";
+import { count, visible, visibleCode, words } from "./format.js";
+import { table } from "./tables.js";
+
+const RELATIONS = {
+  cause: "It was the direct cause of this:",
+  context: "While it was handled, this was raised:",
+  member: "It is one of the group:",
+};
+
+export function errors(section) {
+  const made = table({
+    caption: "Groups of errors",
+    empty: "No error has been caught.",
+    sort: "last_seen",
+    key: (row) => row.fingerprint,
+    text: (row) => [row.type_name, row.message, row.where, row.error_type, ...Object.keys(row.routes ?? {})].join(" "),
+    columns: [
+      { name: "message", label: "Error", value: (row) => `${row.type_name}: ${row.message}`, show: opener },
+      { name: "count", label: "Times", isNumber: true, value: (row) => row.count, show: (row) => count(row.count) },
+      { name: "last_seen", label: "Last seen", value: (row) => row.last_seen, show: (row) => timeAgo(row.last_seen) },
+      { name: "first_seen", label: "First seen", value: (row) => row.first_seen, show: (row) => timeAgo(row.first_seen) },
+      { name: "error_type", label: "Type", value: (row) => row.error_type, show: (row) => words(row.error_type) },
+      { name: "where", label: "Where", value: (row) => row.where, show: (row) => el("code", {}, visible(row.where)) },
+      { name: "routes", label: "Routes", isNumber: true, value: (row) => Object.keys(row.routes ?? {}).length },
+    ],
+  });
+  const note = el("p", { class: "note", hidden: true });
+  section.append(el("div", { class: "card" }, made.element, note));
+  return {
+    everySeconds: 4,
+    async refresh() {
+      const told = await read("errors?limit=500");
+      note.hidden = told.total <= told.groups.length;
+      note.textContent = `The ${count(told.groups.length)} seen last, of ${count(told.total)}.`;
+      made.update(told.groups);
+    },
+  };
+}
+
+function opener(row) {
+  const message = el("span", { class: "message" }, visible(row.message));
+  const open = () => openGroup(row.fingerprint);
+  return el("button", { type: "button", class: "link", click: open }, el("strong", {}, visible(row.type_name)), " ", message);
+}
+
+async function openGroup(id) {
+  try {
+    showGroup(await read(`errors/${encodeURIComponent(id)}`));
+  } catch (error) {
+    openDialog("This group cannot be shown", el("p", {}, visible(error.message)));
+  }
+}
+
+function showGroup(group) {
+  const { occurrences, sample } = group;
+  const about = facts([
+    ["Type", words(group.error_type)],
+    ["Where", el("code", {}, visible(group.where))],
+    ["Times", count(occurrences.count)],
+    ["Last seen", timeAgo(occurrences.last_seen)],
+    ["First seen", timeAgo(occurrences.first_seen)],
+    ["Since release", group.release && visible(group.release)],
+    ["Group", el("code", {}, visible(group.fingerprint))],
+  ]);
+  const shown = sample
+    ? [...request(sample), ...traceback(sample.exception)]
+    : [el("p", { class: "note" }, "No sample of this group has been kept.")];
+  openDialog(`${visible(group.type_name)}: ${visible(group.message)}`, about, ...shown, ...routesOf(occurrences.routes));
+}
+
+function routesOf(routes) {
+  const pairs = Object.entries(routes ?? {}).sort(([, one], [, other]) => other - one);
+  if (!pairs.length) return [];
+  return [el("h3", {}, "On these routes"), facts(pairs.map(([label, n]) => [el("code", {}, visible(label)), `${count(n)} times`]))];
+}
+
+function request(sample) {
+  const query = sample.query ? `?${sample.query}` : "";
+  const line = el("p", { class: "request" }, el("code", {}, visible(`${sample.method} ${sample.path}${query}`)));
+  const headers = Object.entries(sample.headers ?? {}).map(([name, value]) => [visible(name), el("code", {}, visible(value))]);
+  return [
+    el("h3", {}, "The request of the sample"),
+    line,
+    facts([
+      ["Answered", sample.status_code && String(sample.status_code)],
+      ["When", timeAgo(sample.at)],
+      ["Request", sample.request_id && el("code", {}, visible(sample.request_id))],
+      ["Trace", sample.trace_id && el("code", {}, visible(sample.trace_id))],
+      ["Release", sample.release && visible(sample.release)],
+    ]),
+    headers.length ? el("details", {}, el("summary", {}, `${count(headers.length)} headers`), facts(headers)) : null,
+    sample.context ? el("details", {}, el("summary", {}, "Context"), pre(JSON.stringify(sample.context, null, 2))) : null,
+  ].filter(Boolean);
+}
+
+const pre = (text) => el("pre", { tabindex: "0" }, text.split("\n").map(visibleCode).join("\n"));
+
+function traceback(exception) {
+  if (!exception) return [];
+  return [
+    el("h3", {}, "Traceback"),
+    el("p", { class: "quiet" }, "The most recent call last; frames of the application are open."),
+    // As Python prints them: what led to it comes before it.
+    ...(exception.causes ?? []).toReversed().flatMap((cause) => [...raised(cause), related(cause)]),
+    ...raised(exception),
+  ];
+}
+
+function raised(exception) {
+  const left = exception.frames_left_out;
+  return [
+    left ? el("p", { class: "note" }, `${count(left)} frames are left out.`) : null,
+    el("ol", { class: "frames" }, ...runsOf(exception.frames ?? []).map((run) => el("li", {}, runOf(run)))),
+    el("p", { class: "raised" }, el("strong", {}, visible(exception.type)), ": ", visible(exception.message)),
+  ].filter(Boolean);
+}
+
+function related(cause) {
+  return el("p", { class: "quiet" }, RELATIONS[cause.relation] ?? "It belongs to this:");
+}
+
+/** Frames in order; those of libraries that follow each other are one. */
+function runsOf(frames) {
+  const runs = [];
+  for (const frame of frames) {
+    if (!frame.in_app && runs.at(-1)?.[0].in_app === false) runs.at(-1).push(frame);
+    else runs.push([frame]);
+  }
+  return runs;
+}
+
+function runOf(run) {
+  if (run.length === 1) return frameOf(run[0]);
+  const head = el("summary", {}, `${count(run.length)} calls within libraries`);
+  return el("details", { class: "run" }, head, ...run.map(frameOf));
+}
+
+function frameOf(frame) {
+  const place = el("code", {}, visible(`${frame.file}:${frame.line}`));
+  const whose = frame.in_app ? badge("app", "accent") : badge("library", "plain");
+  const head = el("summary", {}, place, " in ", el("code", {}, visible(frame.function)), " ", whose);
+  const source = frame.source ?? [];
+  return el("details", { open: Boolean(frame.in_app) }, head, source.length ? listing(frame) : el("p", { class: "quiet" }, "No source at hand."));
+}
+
+function listing(frame) {
+  const lines = frame.source.map(([number, text]) => {
+    const isHere = number === frame.line;
+    const mark = `${isHere ? ">" : " "}${String(number).padStart(5)} `;
+    return el("span", { class: isHere ? "line-here" : "line-near" }, el("span", { class: "line-number" }, mark), `${visibleCode(text)}\n`);
+  });
+  return el("pre", { tabindex: "0", "aria-label": `Source around line ${frame.line}` }, ...lines);
+}
