@@ -68,6 +68,7 @@ def serving(capsys, directory, *paths):
         for path in paths:
             asyncio.run(request(kit, path=path))
         kit.flush()
+        assert kit.tracker.recorder.ledger.refresh()  # else it is saved within a second
         capsys.readouterr()  # its log
         yield kit
     finally:

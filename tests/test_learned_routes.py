@@ -294,7 +294,7 @@ VALUES = {"{x}": ["a", "b", "q", "7"], "{n:int}": ["7", "12"]}
 
 def fits(template: tuple[str, ...], path: list[str]) -> bool:
     return len(template) == len(path) and all(
-        piece in VALUES.get(segment, [segment])
+        segment == "{x}" or piece in VALUES.get(segment, [segment])
         for segment, piece in zip(template, path, strict=True)
     )
 
