@@ -14,7 +14,7 @@ from asgi_errorkit.logs import RequestLines
 from asgi_errorkit.middleware.error_handling import ErrorHandlingMiddleware
 from asgi_errorkit.middleware.performance_monitoring import PerformanceMonitoringMiddleware
 from asgi_errorkit.middleware.structured_logging import StructuredLoggingMiddleware
-from asgi_errorkit.options import check_type
+from asgi_errorkit.options import check_number, check_type
 from asgi_errorkit.recorder import Recorder
 from asgi_errorkit.redact import Redactor
 from asgi_errorkit.tracker import ErrorTracker
@@ -295,8 +295,15 @@ class ErrorKit:
     def _watched(self, blocked_after_seconds: float | None) -> "Watchdog | None":
         if blocked_after_seconds is None:
             return None
-        from asgi_errorkit.watchdog import Watchdog, watchdog_of  # noqa: PLC0415
+        from asgi_errorkit.watchdog import LEAST_SECONDS, Watchdog, watchdog_of  # noqa: PLC0415
 
+        check_number(
+            "blocked_after_seconds",
+            blocked_after_seconds,
+            least=LEAST_SECONDS,
+            most=3600,
+            example=0.1,
+        )
         recorder = self.tracker.recorder
         known = watchdog_of(recorder)
         if known is not None:  # one looks at the loops of all kits that share a recorder

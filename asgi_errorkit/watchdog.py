@@ -18,7 +18,7 @@ from asgi_errorkit.process import MAX_LOOPS, running_loop
 from asgi_errorkit.recorder import Batch, Recorder
 from asgi_errorkit.redact import Redactor
 
-__all__ = ["Watchdog", "watchdog_of"]
+__all__ = ["LEAST_SECONDS", "Watchdog", "watchdog_of"]
 
 LOOKS = 2
 """How often it looks within the threshold while there is something to do; else once, which still
@@ -30,7 +30,7 @@ TELL_SECONDS = 10.0
 _MOST_ERRORS = 100
 _QUIET_LOOKS = 10  # at loops that wait, and then it looks once
 _REST_SECONDS = 1.0  # until it sees for itself, should nobody look for it
-_LEAST_SECONDS = 0.02  # more often costs more than what it finds
+LEAST_SECONDS = 0.02  # more often costs more than what it finds
 
 
 class Watchdog:
@@ -53,7 +53,7 @@ class Watchdog:
         check_type("recorder", recorder, Recorder)
         check_type("redactor", redactor, Redactor)
         check_number(
-            "threshold_seconds", threshold_seconds, least=_LEAST_SECONDS, most=3600, example=0.1
+            "threshold_seconds", threshold_seconds, least=LEAST_SECONDS, most=3600, example=0.1
         )
         self.threshold_seconds = threshold_seconds
         self.stopped_seconds = 0.0  # the process, or its thread, did not run

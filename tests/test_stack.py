@@ -686,5 +686,5 @@ async def test_a_kit_that_is_asked_to_looks_for_who_blocks_the_loop():
     assert kit.status()["blocks"] == []
     other = ErrorKit(hello, tracker=kit.tracker, blocked_after_seconds=0.2)
     assert other.watchdog is kit.watchdog
-    with pytest.raises(ValueError, match="threshold_seconds"):
+    with pytest.raises(ValueError, match="blocked_after_seconds"):
         ErrorKit(hello, blocked_after_seconds=0)
