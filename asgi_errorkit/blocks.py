@@ -3,7 +3,8 @@
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from asgi_errorkit.exchange import (
     END,
@@ -12,6 +13,7 @@ from asgi_errorkit.exchange import (
     ID,
     KIND,
     METHOD,
+    OPENER,
     PATH,
     ROUTE,
     STARTED,
@@ -22,6 +24,9 @@ from asgi_errorkit.fingerprint import Snapshot, frames
 from asgi_errorkit.loop_stack import Glimpse, blamed
 from asgi_errorkit.redact import Redactor
 
+if TYPE_CHECKING:
+    from asgi_errorkit.recorder import Recorder
+
 __all__ = ["Block", "Blocks", "LineTotal"]
 
 _MOST_BLOCKS = 256
@@ -29,6 +34,7 @@ _MOST_LINES = 256
 _MOST_HELD = 20
 _MOST_STACK = 20
 _TEXT_LIMIT = 512
+_LEAST_SHARE = 0.001  # seconds: less than what is known of when a block began
 
 
 @dataclass(slots=True, eq=False)
@@ -54,6 +60,7 @@ class Block:
     held_up: list[str] = field(default_factory=list)
     held_up_count: int = 0
     is_sole_loop: bool = True
+    opener: "ref[Recorder] | None" = None  # whose exchange it is
     _started_at: float | None = None
 
     def blame(self, glimpses: Sequence[Glimpse], redactor: Redactor) -> None:
@@ -73,6 +80,7 @@ class Block:
         self.path = redactor.text(state[PATH], _TEXT_LIMIT)
         self.route = state[ROUTE]  # known once it has ended
         self._started_at = state[STARTED]
+        self.opener = ref(state[OPENER].recorder)
 
     def is_of(self, record: Record) -> bool:
         """Whether the exchange is the one whose code it was."""
@@ -124,13 +132,23 @@ class LineTotal:
     _untold_seconds: float = 0.0
     _told_at: float = float("-inf")
 
-    def add(self, block: Block) -> None:
+    def add(self, block: Block, *, is_to_tell: bool) -> None:
         self.count += 1
         self.seconds += block.seconds
         self.longest_seconds = max(self.longest_seconds, block.seconds)
+        if not is_to_tell:
+            return
         self._untold_count += 1
         self._untold_seconds += block.seconds
         self._untold = [max([*self._untold, block], key=lambda each: each.seconds)]
+
+    def as_dict(self, where: str) -> dict[str, Any]:
+        return {
+            "where": where,
+            "count": self.count,
+            "total_ms": _milliseconds(self.seconds),
+            "longest_ms": _milliseconds(self.longest_seconds),
+        }
 
     def take_due(self, now: float, each_seconds: float) -> tuple[Block, int, float] | None:
         """The longest that has not been told, how many there were, and their seconds; once."""
@@ -148,12 +166,12 @@ class Blocks:
         self.latest: deque[Block] = deque(maxlen=_MOST_BLOCKS)
         self.by_line: dict[str, LineTotal] = {}
 
-    def add(self, block: Block) -> None:
-        """Take up one that is over."""
+    def add(self, block: Block, *, is_to_tell: bool = True) -> None:
+        """Take up one that is over, whether or not the log is to hear of it from here."""
         self.latest.append(block)
         if len(self.by_line) >= _MOST_LINES and block.where not in self.by_line:
             del self.by_line[next(iter(self.by_line))]
-        self.by_line.setdefault(block.where, LineTotal()).add(block)
+        self.by_line.setdefault(block.where, LineTotal()).add(block, is_to_tell=is_to_tell)
 
     def take_due(self, now: float, each_seconds: float) -> list[tuple[Block, int, float]]:
         """What is to be told now: of one line once in so many seconds."""
@@ -186,7 +204,7 @@ def _touching(record: Record, blocks: Sequence[Block]) -> list[tuple[Block, floa
         if block.is_of(record):
             block.route = record[ROUTE]
             touching.append((block, share))
-        elif share > 0 and block.holds(record):
+        elif share >= _LEAST_SHARE and block.holds(record):
             touching.append((block, share))
             block.held_up_count += 1
             if len(block.held_up) < _MOST_HELD:

@@ -63,16 +63,20 @@ def error_stats(
         "failed_requests": total.failed,
         "client_errors": total.client_errors,
         "error_ratio": total.failed / total.requests if total.requests else 0.0,
-        "alerts_due": _due(total),
+        "alerts_asked": _asked(total),
+        "alerts_due": {
+            name: asked
+            for name, asked in _asked(total).items()
+            if asked["errors"] >= asked["threshold"]
+        },
         "error_groups": groups,
         "window_minutes": window_minutes,
     }
 
 
-def _due(counts: ErrorCounts) -> dict[str, dict[str, int]]:
-    """The types whose policy asks for an alert, and whose errors have reached its threshold."""
+def _asked(counts: ErrorCounts) -> dict[str, dict[str, int]]:
+    """The types with errors whose policy asks for an alert, how many, and from how many on."""
     return {
         name: {"errors": errors, "threshold": threshold}
         for name, (errors, threshold) in counts.alerting.items()
-        if errors >= threshold
     }

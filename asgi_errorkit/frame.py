@@ -256,7 +256,7 @@ async def serve_other(
 async def serve_lifespan(
     app: ASGIApp, choices: Choices, scope: Scope, receive: Receive, send: Send
 ) -> Any:
-    """It passes untouched; its beginning opens the record, and its end flushes."""
+    """It passes untouched; its beginning opens the record, and its end is told."""
     recorder = choices.recorder
     if choices.prepare is not None:
         choices.prepare(scope)
@@ -269,9 +269,7 @@ async def serve_lifespan(
         if token is not None:
             with suppress(ValueError):  # it ends in another context than it began in
                 _outermost.reset(token)
-        recorder.flush()
-        if recorder.ledger is not None:
-            recorder.ledger.rest()
+        recorder.rest()
 
 
 def _recorder_further_out(scope: Scope) -> Recorder | None:

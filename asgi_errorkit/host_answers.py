@@ -1,9 +1,11 @@
 """Who answers for all the workers of a host, where they keep a record."""
 
 import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
-__all__ = ["HostAnswers", "check_own"]
+__all__ = ["HostAnswers", "at_once", "check_own"]
 
 
 class HostAnswers(Protocol):
@@ -16,7 +18,9 @@ class HostAnswers(Protocol):
         """See `asgi_errorkit.tracker.ErrorTracker.get_error_stats`."""
         ...
 
-    def performance_stats(self, window_minutes: float, worker: int | None) -> dict[str, Any] | None:
+    def performance_stats(
+        self, window_minutes: float, worker: int | None, most_routes: int | None
+    ) -> dict[str, Any] | None:
         """See `PerformanceMonitoringMiddleware.get_performance_stats`."""
         ...
 
@@ -27,6 +31,17 @@ class HostAnswers(Protocol):
     def breakers(self) -> list[dict[str, Any]] | None:
         """The breakers of each worker, with its ``pid``."""
         ...
+
+    def at_once(self) -> AbstractContextManager[None]:
+        """Within it this thread is answered from one look at the record, whatever it asks."""
+        ...
+
+
+@contextmanager
+def at_once(host: HostAnswers | None) -> Iterator[None]:
+    """Within it this thread is answered from one look at the record, where there is one."""
+    with nullcontext() if host is None else host.at_once():
+        yield
 
 
 def check_own(worker: int | None) -> None:

@@ -3,7 +3,7 @@
 import gc
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import Context
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_ITERABLE_COROUTINE
 from itertools import takewhile
@@ -14,7 +14,7 @@ from asgi_errorkit.exchange import CURRENT, State
 from asgi_errorkit.fingerprint import is_in_app
 from asgi_errorkit.tracebacks import Frames
 
-__all__ = ["Glimpse", "base_of", "blamed", "glimpse", "is_waiting"]
+__all__ = ["Glimpse", "base_of", "blamed", "can_look", "glimpse", "is_waiting"]
 
 _MOST_FRAMES = 1000
 _MOST_KEPT = 50
@@ -41,6 +41,15 @@ class Glimpse(NamedTuple):
     state: State | None
     is_debugged: bool
     seconds: float
+
+
+def can_look() -> bool:
+    """Whether the frames of a thread that runs can be read.
+
+    Where threads run without a lock that all share, that may crash the interpreter.
+    """
+    is_gil_enabled: Callable[[], bool] | None = getattr(sys, "_is_gil_enabled", None)
+    return is_gil_enabled is None or is_gil_enabled()
 
 
 def base_of(frame: FrameType | None) -> CodeType | None:

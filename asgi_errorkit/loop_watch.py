@@ -16,8 +16,8 @@ from asgi_errorkit.redact import Redactor
 __all__ = ["LoopWatch"]
 
 _MOST_GLIMPSES = 10
-_IN_VAIN_A_LITTLE, _IN_VAIN_ALL_ALONG = 1 / 8, 1 / 2
-_HARDLY_USED = 0.15  # of one processor, by the whole process
+_IN_VAIN_A_LITTLE, _IN_VAIN_ALL_ALONG = 1 / 8, 1 / 4
+_HARDLY_USED = 0.05  # of one processor, by the whole process: what waking in vain takes
 
 Clock = Callable[[], float]
 
@@ -169,6 +169,8 @@ class LoopWatch:
         in_vain = share if late.in_vain is None else late.in_vain
         if not late.seconds or in_vain < _IN_VAIN_A_LITTLE:
             return False
+        if used >= max(self._threshold_seconds, late.process_seconds / 2):
+            return True  # a block by its processor time alone, however little of that there was
         if share < _HARDLY_USED:
             return in_vain >= _IN_VAIN_ALL_ALONG
         return self._cpu_clock is None or used >= late.process_seconds / 2

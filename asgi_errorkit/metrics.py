@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,13 @@ from asgi_errorkit.outcome import Outcome
 from asgi_errorkit.process import ProcessSampler
 from asgi_errorkit.recorder import Batch
 from asgi_errorkit.redact import MARGIN, Redactor, safe_str
-from asgi_errorkit.request_counts import RequestCounts, RouteCounts, request_stats, route_stats
+from asgi_errorkit.request_counts import (
+    RequestCounts,
+    RouteCounts,
+    busiest,
+    request_stats,
+    route_stats,
+)
 from asgi_errorkit.routes import OTHER, RouteLabels
 
 __all__ = ["PerformanceMetrics", "RequestMetrics"]
@@ -249,7 +255,9 @@ class RequestMetrics:
             for each, cpu in reversed(newest[:number])
         ]
 
-    def stats(self, window_minutes: float, in_flight: int) -> dict[str, Any]:
+    def stats(
+        self, window_minutes: float, in_flight: int, most_routes: int | None = None
+    ) -> dict[str, Any]:
         """The statistics of the last minutes; durations in seconds, memory in MiB.
 
         The rate is that of the time since the kit was made, where that is shorter.
@@ -262,19 +270,26 @@ class RequestMetrics:
         stats = {
             **request_stats(total, min(seconds, now - self._since)),
             "in_flight": in_flight,
-            "routes": self._route_stats(seconds, now),
+            "routes": self._route_stats(seconds, now, most_routes),
         }
         return stats if total.durations.count else {"message": "No metrics available", **stats}
 
-    def _route_stats(self, seconds: float, now: float) -> dict[str, dict[str, Any]]:
+    def _route_stats(
+        self, seconds: float, now: float, most: int | None
+    ) -> dict[str, dict[str, Any]]:
+        seen = {label: windows.last(seconds, now) for label, windows in list(self.routes.items())}
         stats = {}
-        for label, windows in list(self.routes.items()):
+        for label in busiest(seen, _requests_in, most):
             total = RouteCounts()
-            for bucket in windows.last(seconds, now):
+            for bucket in seen[label]:
                 total.merge(bucket)
             if total.durations.count:
                 stats[label] = route_stats(total)
         return stats
+
+
+def _requests_in(buckets: Iterable[RouteCounts]) -> int:
+    return sum(bucket.durations.count for bucket in buckets)
 
 
 # A record itself holds the request's headers, and is let go.

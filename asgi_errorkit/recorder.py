@@ -193,6 +193,7 @@ class Recorder:
         self._after_fork: list[Callable[[], None]] = [self.sampler.reset_after_fork]
         self._loop_watchers: list[Callable[[Recorder], None]] = []
         self._wakers: list[Callable[[], None]] = []
+        self._resters: list[Callable[[], None]] = []
         self.local = threading.local()
         self._begin()
         self.open = _opener(self)
@@ -419,6 +420,22 @@ class Recorder:
         if watch not in self._loop_watchers:
             self._loop_watchers.append(watch)
 
+    def on_rest(self, tell: Callable[[], None]) -> None:
+        """Have ``tell`` called at the end of a lifespan: a server may leave then without any word."""
+        if tell not in self._resters:
+            self._resters.append(tell)
+
+    def rest(self) -> None:
+        """The end of a lifespan: everything is written, and told."""
+        self.flush()
+        for tell in self._resters:
+            try:
+                tell()
+            except Exception as error:  # noqa: BLE001  as of a writer
+                self._count_sink_error(tell, error)
+        if self.ledger is not None:
+            self.ledger.rest()
+
     def on_wake(self, look: Callable[[], None]) -> None:
         """Have ``look`` called as soon as the background thread wakes, before all else."""
         if look not in self._wakers:
@@ -427,6 +444,11 @@ class Recorder:
     def after_fork(self, reset: Callable[[], None]) -> None:
         """Have something reset in a forked child."""
         self._after_fork.append(reset)
+
+    @property
+    def may_start_threads(self) -> bool:
+        """Whether it has one of its own while requests come."""
+        return self._flush_seconds is not None
 
     @property
     def lost(self) -> int:

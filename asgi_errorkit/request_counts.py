@@ -1,11 +1,22 @@
 """How requests went within a span of time, as counts that add up over spans and over workers."""
 
+from collections.abc import Callable, Mapping
+from heapq import nlargest
 from math import isfinite
-from typing import Any
+from typing import Any, TypeVar
 
 from asgi_errorkit.histogram import LogHistogram
 
-__all__ = ["RequestCounts", "RouteCounts", "percentiles", "request_stats", "route_stats"]
+__all__ = [
+    "RequestCounts",
+    "RouteCounts",
+    "busiest",
+    "percentiles",
+    "request_stats",
+    "route_stats",
+]
+
+T = TypeVar("T")
 
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 
@@ -100,6 +111,16 @@ def route_stats(route: RouteCounts) -> dict[str, Any]:
         "max_duration": durations.maximum,
         **percentiles(durations),
     }
+
+
+def busiest(routes: Mapping[str, T], requests: Callable[[T], int], most: int | None) -> list[str]:
+    """The labels of all routes, or of the ``most`` that had the most requests, those first.
+
+    To add up the durations of a route takes longer than to count its requests.
+    """
+    if most is None:
+        return list(routes)
+    return nlargest(most, routes, key=lambda label: requests(routes[label]))
 
 
 def percentiles(histogram: LogHistogram) -> dict[str, float]:

@@ -5,16 +5,18 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from asgi_errorkit.apps import single_callable
+from asgi_errorkit.blocked_after import blocked_after
 from asgi_errorkit.choices import Choices, merged
 from asgi_errorkit.composition import rank
 from asgi_errorkit.errors import ErrorSeverity
 from asgi_errorkit.frame import frame
+from asgi_errorkit.host_answers import at_once
 from asgi_errorkit.identity import RequestIds
 from asgi_errorkit.logs import RequestLines
 from asgi_errorkit.middleware.error_handling import ErrorHandlingMiddleware
 from asgi_errorkit.middleware.performance_monitoring import PerformanceMonitoringMiddleware
 from asgi_errorkit.middleware.structured_logging import StructuredLoggingMiddleware
-from asgi_errorkit.options import check_number, check_type
+from asgi_errorkit.options import check_type
 from asgi_errorkit.recorder import Recorder
 from asgi_errorkit.redact import Redactor
 from asgi_errorkit.tracker import ErrorTracker
@@ -97,10 +99,16 @@ class MiddlewareStack:
         return self.error_tracker.get_error_stats(window_minutes, worker=worker)
 
     def get_performance_stats(
-        self, window_minutes: float = 5, *, worker: int | None = None
+        self,
+        window_minutes: float = 5,
+        *,
+        worker: int | None = None,
+        most_routes: int | None = None,
     ) -> dict[str, Any]:
         """See `PerformanceMonitoringMiddleware.get_performance_stats`; the stack must be built."""
-        return self._kit().get_performance_stats(window_minutes, worker=worker)
+        return self._kit().get_performance_stats(
+            window_minutes, worker=worker, most_routes=most_routes
+        )
 
     def status(self) -> dict[str, Any]:
         """See `ErrorKit.status`; the stack must be built."""
@@ -225,8 +233,10 @@ class ErrorKit:
     (default: the environment's ASGI_ERRORKIT_DIR, or none) each worker lists its requests, and who
     died is told of: see `asgi_errorkit.spool`; ``host`` is who looks after them, None without a
     directory or where it cannot serve. ``alerts`` tell people (`asgi_errorkit.alerts.Alerts`), ``ops``
-    answers operators (`asgi_errorkit.ops.Ops`); ``blocked_after_seconds`` has a thread look for who
-    blocks the event loop for longer, such as 0.1 (`asgi_errorkit.watchdog`). The app is ``.app``;
+    answers operators (`asgi_errorkit.ops.Ops`). Who blocks the event loop for
+    ``blocked_after_seconds`` or longer is logged (`asgi_errorkit.watchdog`): None has nobody look,
+    nor does a recorder with ``flush_seconds=None``, which starts no thread; the environment's
+    ASGI_ERRORKIT_BLOCKED_AFTER_SECONDS, a number or "off", outranks it. The app is ``.app``;
     ``logging``, ``errors`` and ``performance`` are the three parts, ``survival`` has what was added
     to survive failures, the outermost first.
     """
@@ -248,7 +258,7 @@ class ErrorKit:
         directory: str | os.PathLike[str] | None = None,
         alerts: "Alerts | None" = None,
         ops: "Ops | None" = None,
-        blocked_after_seconds: float | None = None,
+        blocked_after_seconds: float | None = 0.1,
     ) -> None:
         check_type("stack", stack, MiddlewareStack)
         if directory is not None and not isinstance(directory, (str, os.PathLike)):
@@ -293,24 +303,15 @@ class ErrorKit:
         return await self._serve(scope, receive, send)
 
     def _watched(self, blocked_after_seconds: float | None) -> "Watchdog | None":
-        if blocked_after_seconds is None:
+        seconds, recorder = blocked_after(blocked_after_seconds), self.tracker.recorder
+        if seconds is None or not recorder.may_start_threads:
             return None
-        from asgi_errorkit.watchdog import LEAST_SECONDS, Watchdog, watchdog_of  # noqa: PLC0415
+        from asgi_errorkit.watchdog import Watchdog, watchdog_of  # noqa: PLC0415  only who looks pays
 
-        check_number(
-            "blocked_after_seconds",
-            blocked_after_seconds,
-            least=LEAST_SECONDS,
-            most=3600,
-            example=0.1,
-        )
-        recorder = self.tracker.recorder
         known = watchdog_of(recorder)
         if known is not None:  # one looks at the loops of all kits that share a recorder
             return known
-        watchdog = Watchdog(
-            recorder, threshold_seconds=blocked_after_seconds, redactor=self.tracker.redactor
-        )
+        watchdog = Watchdog(recorder, threshold_seconds=seconds, redactor=self.tracker.redactor)
         watchdog.on_block(self.logging.lines.tell_block)
         return watchdog
 
@@ -380,15 +381,25 @@ class ErrorKit:
         return self.tracker.get_error_stats(window_minutes, worker=worker)
 
     def get_performance_stats(
-        self, window_minutes: float = 5, *, worker: int | None = None
+        self,
+        window_minutes: float = 5,
+        *,
+        worker: int | None = None,
+        most_routes: int | None = None,
     ) -> dict[str, Any]:
         """See `PerformanceMonitoringMiddleware.get_performance_stats`."""
-        return self.performance.get_performance_stats(window_minutes, worker=worker)
+        return self.performance.get_performance_stats(
+            window_minutes, worker=worker, most_routes=most_routes
+        )
 
     def status(self) -> dict[str, Any]:
         """Everything at one look: errors, performance, alerts, breakers, and the kit's own losses."""
+        with at_once(self.tracker.host):
+            return self._status()
+
+    def _status(self) -> dict[str, Any]:
         errors = self.get_error_stats()
-        recorder = self.tracker.recorder
+        recorder, watchdog = self.tracker.recorder, self.watchdog
         return {
             "error_stats": errors,
             "performance_stats": self.get_performance_stats(),
@@ -396,14 +407,17 @@ class ErrorKit:
             "circuit_breakers": errors["circuit_breakers"],
             "breakers": self.tracker.breakers(),
             "survival": self._survival(),
-            "blocks": [] if self.watchdog is None else self.watchdog.blocks(5),
+            "blocks": [] if watchdog is None else watchdog.blocks(5),
+            "blocked_lines": [] if watchdog is None else watchdog.lines(),
             "record": None if self.host is None else self._record_status(self.host),
             "recorder": {
                 **recorder.counts(),
                 "dropped_log_lines": self.logging.writer.dropped_lines,
                 "dropped_groups": self.tracker.dropped_groups,
+                "unseen_blocks": 0 if watchdog is None else watchdog.unseen,
                 "observer_errors": self.logging.lines.observer_errors
                 + self.errors.hook_errors
+                + (0 if watchdog is None else watchdog.observer_errors + watchdog.look_errors)
                 + (self.host.listener_errors if self.host is not None else 0),
             },
             "timestamp": recorder.wall_clock(),

@@ -2,9 +2,10 @@
 
 import os
 import sys
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from math import inf
 from typing import Any
 
@@ -18,6 +19,7 @@ from asgi_errorkit.exchange import (
     CAUGHT,
     ENDED,
     ERROR,
+    ID,
     KIND,
     METHOD,
     STATUS,
@@ -30,6 +32,7 @@ from asgi_errorkit.exchange import (
 from asgi_errorkit.fingerprint import Snapshot, group_id, snapshot, top_in_app
 from asgi_errorkit.histogram import Windows
 from asgi_errorkit.host_answers import HostAnswers, check_own
+from asgi_errorkit.occurrences import MOST, Occurrence, as_dicts, as_rows
 from asgi_errorkit.options import (
     HISTORY_MINUTES,
     check_text,
@@ -40,7 +43,7 @@ from asgi_errorkit.options import (
 )
 from asgi_errorkit.outcome import Outcome, status_of
 from asgi_errorkit.recorder import Batch, Recorder, counted_here
-from asgi_errorkit.redact import Redactor
+from asgi_errorkit.redact import Redactor, safe_str
 from asgi_errorkit.routes import RouteLabels
 from asgi_errorkit.samples import Sample
 
@@ -58,6 +61,7 @@ OF_ERROR_TYPES = CircuitPolicy(
 _TYPES = {each.value: each for each in ErrorType}
 _FULL_SAMPLES = 5
 _SAMPLE_EVERY_SECONDS = 10.0
+_ID_CHARS = 128
 
 
 @dataclass(slots=True)
@@ -65,7 +69,9 @@ class ErrorGroup:
     """Errors of one origin: the same exception type through the same frames of the application.
 
     Times are seconds since the epoch. ``sample`` is the last one kept: a bounded, redacted
-    traceback with source lines and the request it came from.
+    traceback with source lines and the request it came from. ``latest`` are the last ten
+    occurrences, newest first, each with ``at``, ``request_id``, ``route``, ``status_code``,
+    ``outcome`` and ``pid``.
     """
 
     fingerprint: str
@@ -80,6 +86,16 @@ class ErrorGroup:
     routes: dict[str, int] = field(default_factory=dict)
     last: Sample | None = field(default=None, repr=False)
     sampled_at: float = field(default=float("-inf"), repr=False)
+    occurred: deque[Occurrence] = field(default_factory=partial(deque, maxlen=MOST), repr=False)
+
+    @property
+    def latest(self) -> list[dict[str, Any]]:
+        """The last occurrences, newest first."""
+        return as_dicts(self.occurred)
+
+    def rows(self, most: int) -> list[list[Any]]:
+        """So many of the same for a record: see `asgi_errorkit.occurrences.read`."""
+        return as_rows(self.occurred, self.routes, most)
 
     @property
     def sample(self) -> dict[str, Any]:
@@ -88,12 +104,12 @@ class ErrorGroup:
 
     def as_dict(self) -> dict[str, Any]:
         """The group as plain JSON-able data."""
-        return {**self.summary(), "sample": self.sample}
+        return {**self.summary(), "latest": self.latest, "sample": self.sample}
 
     def summary(self) -> dict[str, Any]:
-        """The same without its sample."""
+        """The same without its occurrences and its sample."""
         group = {field.name: getattr(self, field.name) for field in fields(self)}
-        del group["last"], group["sampled_at"]
+        del group["last"], group["sampled_at"], group["occurred"]
         return {**group, "error_type": self.error_type.value, "routes": dict(self.routes)}
 
     @classmethod
@@ -102,7 +118,9 @@ class ErrorGroup:
         known = {name: group[name] for name in _TOLD_OF_GROUP}
         kind = _TYPES.get(group["error_type"], ErrorType.UNKNOWN)
         sample = group["sample"]
-        return cls(**known, error_type=kind, last=Sample.told(sample) if sample else None)
+        told = cls(**known, error_type=kind, last=Sample.told(sample) if sample else None)
+        told.occurred.extend(tuple(each.values()) for each in reversed(group["latest"]))
+        return told
 
 
 _TOLD_OF_GROUP = (
@@ -366,12 +384,17 @@ class ErrorTracker:
         counts.add(verdict.info)
         if outcome.failed or (caught and not caught.handled):
             try:
-                self._add_to_group(record, caught, verdict.info, offset)
+                self._add_to_group(record, caught, verdict.info, None if told else outcome, offset)
             except Exception:  # noqa: BLE001  one odd record must not cost the others of its batch
                 self.sample_errors += 1
 
     def _add_to_group(
-        self, record: Record, caught: Caught | None, info: ErrorInfo, offset: float
+        self,
+        record: Record,
+        caught: Caught | None,
+        info: ErrorInfo,
+        outcome: Outcome | None,
+        offset: float,
     ) -> None:
         snap = caught.snapshot if caught else None
         label = self._labels(record) if record[METHOD] else None
@@ -385,6 +408,9 @@ class ErrorTracker:
         group.last_seen = seen_at
         if label is not None and (label in group.routes or len(group.routes) < 20):
             group.routes[label] = group.routes.get(label, 0) + 1
+        how = None if outcome is None else outcome.text
+        request_id = safe_str(record[ID], _ID_CHARS) if record[ID] else None
+        group.occurred.append((seen_at, request_id, label, record[STATUS], how, os.getpid()))
         due = group.count <= _FULL_SAMPLES or seen_at - group.sampled_at >= _SAMPLE_EVERY_SECONDS
         if due:
             group.sampled_at = seen_at
@@ -429,4 +455,4 @@ def _exception_of(context: Mapping[str, Any] | None) -> BaseException | None:
 
 def _copied(group: ErrorGroup) -> ErrorGroup:
     """A group as it is now; samples are replaced, never changed."""
-    return replace(group, routes=dict(group.routes))
+    return replace(group, routes=dict(group.routes), occurred=group.occurred.copy())

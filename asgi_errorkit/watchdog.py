@@ -6,19 +6,20 @@ import time
 from collections.abc import Callable
 from itertools import takewhile
 from typing import Any
-from weakref import ref
+from weakref import WeakKeyDictionary, ref
 
+from asgi_errorkit.blocked_after import check_blocked_after
 from asgi_errorkit.blocks import Block, Blocks, LineTotal, mark
 from asgi_errorkit.exchange import STARTED, State
-from asgi_errorkit.loop_stack import base_of, glimpse
+from asgi_errorkit.loop_stack import base_of, can_look, glimpse
 from asgi_errorkit.loop_watch import LoopWatch
-from asgi_errorkit.options import check_callable, check_number, check_type, check_whole
+from asgi_errorkit.options import check_callable, check_type, check_whole
 from asgi_errorkit.oversleep import Late, Wait
 from asgi_errorkit.process import MAX_LOOPS, running_loop
 from asgi_errorkit.recorder import Batch, Recorder
 from asgi_errorkit.redact import Redactor
 
-__all__ = ["LEAST_SECONDS", "Watchdog", "watchdog_of"]
+__all__ = ["Watchdog", "watchdog_of"]
 
 LOOKS = 2
 """How often it looks within the threshold while there is something to do; else once, which still
@@ -30,7 +31,9 @@ TELL_SECONDS = 10.0
 _MOST_ERRORS = 100
 _QUIET_LOOKS = 10  # at loops that wait, and then it looks once
 _REST_SECONDS = 1.0  # until it sees for itself, should nobody look for it
-LEAST_SECONDS = 0.02  # more often costs more than what it finds
+
+# Of kits within or beside one another, who tells of what no request has done.
+_FIRST_AT: "WeakKeyDictionary[Any, ref[Watchdog]]" = WeakKeyDictionary()
 
 
 class Watchdog:
@@ -52,9 +55,7 @@ class Watchdog:
     ) -> None:
         check_type("recorder", recorder, Recorder)
         check_type("redactor", redactor, Redactor)
-        check_number(
-            "threshold_seconds", threshold_seconds, least=LEAST_SECONDS, most=3600, example=0.1
-        )
+        check_blocked_after("threshold_seconds", threshold_seconds)
         self.threshold_seconds = threshold_seconds
         self.stopped_seconds = 0.0  # the process, or its thread, did not run
         self.debugged = 0  # looks that found a debugger
@@ -87,6 +88,11 @@ class Watchdog:
         self._glanced_at, self._is_carried = float("-inf"), False
         self._blocks = Blocks()
 
+    @property
+    def is_telling(self) -> bool:
+        """Whether it looks at a loop, and somebody is told of what it finds."""
+        return self._thread is not None and bool(self._observers)
+
     def on_block(self, tell: Callable[[dict[str, Any]], None]) -> None:
         """Have ``tell`` called with what the log is to say, off the request path.
 
@@ -104,6 +110,12 @@ class Watchdog:
             return []
         return recorder.read(lambda: self._shown(recorder, latest))
 
+    def lines(self, most: int = 20) -> list[dict[str, Any]]:
+        """The lines of code that have blocked for longest in all, the worst first."""
+        check_whole("most", most, least=1, example=20)
+        worst = sorted(self.totals().items(), key=lambda line: line[1].seconds, reverse=True)
+        return [total.as_dict(where) for where, total in worst[:most]]
+
     def totals(self) -> dict[str, LineTotal]:
         """How often and how long each line has blocked, by its "file:line function"."""
         self._settle()
@@ -114,13 +126,23 @@ class Watchdog:
 
     def _watch(self, _: Recorder) -> None:
         """Watch the loop that runs here; costs two look-ups once it is known."""
+        try:
+            self._watch_here()
+        except Exception:  # noqa: BLE001  a loop unlike others must not cost a request
+            self.look_errors += 1
+
+    def _watch_here(self) -> None:
         loop, known = running_loop(), self._watched.get(threading.get_ident())
         if known is not None and known.loop.loop() is loop and self._thread is not None:
             return
-        base = base_of(sys._getframe()) if loop is not None else None  # noqa: SLF001  public
+        if loop is None or not can_look():
+            return
+        base = base_of(sys._getframe())  # noqa: SLF001  public
         if base is None:  # no task runs here: another call will come from one
             return
         with self._lock:
+            if not _looks_at(_first_at(loop)):
+                _FIRST_AT[loop] = ref(self)
             if len(self._watched) < MAX_LOOPS:
                 self._watched[threading.get_ident()] = LoopWatch(
                     loop, base, self._clock, self.threshold_seconds, self._redactor
@@ -130,15 +152,15 @@ class Watchdog:
 
     def _start(self) -> None:
         self._wait = Wait(self._clock)
-        self._thread = threading.Thread(
-            target=_look_until_gone,
-            args=(ref(self), self._wanted),
-            name="asgi-errorkit-loops",
-            daemon=True,
-        )
         try:
+            self._thread = threading.Thread(
+                target=_look_until_gone,
+                args=(ref(self), self._wanted),
+                name="asgi-errorkit-loops",
+                daemon=True,
+            )
             self._thread.start()
-        except RuntimeError:  # no more threads: the next batch of requests tries again
+        except RuntimeError:  # no more threads, or none at all: the next batch tries again
             self._thread = None
 
     # In the watchdog's thread
@@ -227,9 +249,23 @@ class Watchdog:
         """What is over becomes one of the blocks, if it took long enough."""
         over = watch.take_over(is_sole=len(self._watched) == 1)
         if isinstance(over, Block):
-            self._blocks.add(over)
+            self._blocks.add(over, is_to_tell=self._is_to_tell(over, watch.loop.loop()))
         elif over is not None:
             self.unseen += over >= self.threshold_seconds
+
+    def _is_to_tell(self, block: Block, loop: Any) -> bool:
+        """Whether it is for the log of this kit: of all that look at the loop one tells.
+
+        That is the one whose exchange it was; if it was nobody's, the first.
+        """
+        opener = None if block.opener is None else block.opener()
+        other = _first_at(loop) if opener is None else watchdog_of(opener)
+        return (
+            other is None
+            or other is self
+            or not _looks_at(other)
+            or other.threshold_seconds > block.seconds
+        )
 
     def _settle(self) -> None:
         """Take up what is over and the thread has not looked at since."""
@@ -294,6 +330,16 @@ def watchdog_of(recorder: Recorder) -> Watchdog | None:
     """The one that watches for a recorder already: kits that share one need no second."""
     owners = (getattr(sink, "__self__", None) for sink in recorder.sinks)
     return next((owner for owner in owners if isinstance(owner, Watchdog)), None)
+
+
+def _first_at(loop: Any) -> Watchdog | None:
+    first = None if loop is None else _FIRST_AT.get(loop)
+    return None if first is None else first()
+
+
+def _looks_at(watchdog: Watchdog | None) -> bool:
+    """Whether it looks, and somebody hears of what it sees."""
+    return watchdog is not None and watchdog.is_telling
 
 
 def _in_flight(recorder: Recorder) -> list[State]:

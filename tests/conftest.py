@@ -11,6 +11,7 @@ settings.load_profile("anywhere")
 
 UNWATCHED = (
     # The kit runs in processes of their own.
+    "tests/browser/",
     "tests/foreign/",
     "tests/servers/",
     "tests/test_benchmarks",
@@ -58,3 +59,17 @@ def _own_record(tmp_path_factory):
         environment.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
         environment.delenv("ASGI_ERRORKIT_DIR", raising=False)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _unwatched_loops():
+    """A busy machine may block a loop at any time: only who wants its lines gets them."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("ASGI_ERRORKIT_BLOCKED_AFTER_SECONDS", "off")
+        yield
+
+
+@pytest.fixture
+def watched_loops(monkeypatch):
+    """The kits made in this test look for who blocks the loop, as they do by default."""
+    monkeypatch.delenv("ASGI_ERRORKIT_BLOCKED_AFTER_SECONDS")

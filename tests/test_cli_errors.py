@@ -31,8 +31,10 @@ GROUP_KEYS = {
     "release",
     "count",
     "routes",
+    "latest",
     "sample",
 }
+LATEST_KEYS = {"at", "request_id", "route", "status_code", "outcome", "pid"}
 SAMPLE_KEYS = {
     "at",
     "release",
@@ -259,6 +261,20 @@ def test_minutes_that_make_no_sense_are_refused(capsys, directory, minutes):
     assert (code, out) == (2, "") and "--minutes" in said
 
 
+def test_one_group_tells_its_last_occurrences(capsys, directory):
+    """The latest first; what is not known of one is left out."""
+    first = {"at": 1.0, "request_id": "r1", "route": "GET /a", "status_code": 502,
+             "outcome": "server_error", "pid": 4242}  # fmt: skip
+    keep_groups(directory, [group("abc1", latest=[{"at": 2.0}, first])])
+    lines = ran(capsys, "errors", directory, "abc1")[1].splitlines()
+    at = lines.index("  at 1970-01-01T00:00:02+00:00: no request")
+    assert lines[at + 1] == (
+        "  at 1970-01-01T00:00:01+00:00: request r1 of GET /a, 502 server_error, worker 4242"
+    )
+    told = document(capsys, "errors", directory)["groups"][0]["latest"]
+    assert told == [{**dict.fromkeys(LATEST_KEYS), "at": 2.0}, first]
+
+
 # Files of anybody
 
 
@@ -277,6 +293,7 @@ HOSTILE = {
         group(
             **dict.fromkeys(("message", "where", "type_name", "error_type", "release"), EVIL_JSON),
             routes={EVIL_JSON: 1},
+            latest=[dict.fromkeys(LATEST_KEYS, EVIL_JSON) | {"at": 1.0}] * 99,
             sample={
                 **dict.fromkeys(("request_id", "method", "path", "query"), EVIL_JSON),
                 "headers": {EVIL_JSON: EVIL_JSON},
@@ -294,7 +311,9 @@ HOSTILE = {
     "long": [
         group(message="x" * 100_000, sample={"path": "y" * 100_000, "context": {"a": "z" * 9999}})
     ],
-    "far": [group(first_seen=-1e300, last_seen=1e300, sample={"at": 1e300})],
+    "far": [
+        group(first_seen=-1e300, last_seen=1e300, sample={"at": 1e300}, latest=[{"at": 1e300}])
+    ],
     "many-frames": [group(sample={"exception": {"frames": [{"line": 1}] * 20_000}})],
     "many-causes": [group(sample={"exception": {"causes": [{"type": "A"}] * 20_000}})],
     "ids": [group(EVIL_JSON), group("abc1")],
@@ -318,7 +337,8 @@ def test_hostile_groups_are_shown_as_far_as_they_make_sense(capsys, directory, n
 
 def test_a_sample_that_is_nested_too_deep_is_told_as_far_as_it_makes_sense(capsys, directory):
     told = {"context": "NESTED", "headers": {"a": "NESTED"}, "exception": {"frames": "NESTED"}}
-    body = orjson.dumps({"groups": [group(sample=told), group("77", message="honest")]})
+    nested = group(sample=told, latest="NESTED")
+    body = orjson.dumps({"groups": [nested, group("77", message="honest")]})
     write_totals(directory, body.replace(b'"NESTED"', NESTED))
     for more in ([], ["abc1"], ["abc1", "--json"]):
         code, out, said = ran(capsys, "errors", directory, *more)
@@ -342,7 +362,9 @@ ANY_GROUP = st.builds(
     lambda told, sample: {**told, "fingerprint": "abc1", "count": 1, "sample": sample},
     st.fixed_dictionaries(
         {"first_seen": st.floats(allow_nan=False, allow_infinity=False), "last_seen": st.just(5)},
-        optional=dict.fromkeys(("message", "where", "release", "routes", "error_type"), ANY),
+        optional=dict.fromkeys(
+            ("message", "where", "release", "routes", "error_type", "latest"), ANY
+        ),
     ),
     ANY_SAMPLE | ANY,
 )

@@ -235,6 +235,29 @@ async def test_ten_thousand_paths_make_a_bounded_number_of_labels():
     assert sum(route["requests"] for route in routes.values()) == 10_000
 
 
+async def test_the_busiest_routes_alone_are_told_on_request():
+    """And each as it is told among all of them."""
+    bench = Bench()
+    for name, number in (("few", 1), ("most", 5), ("some", 3), ("none", 0)):
+        for _ in range(number):
+            await bench.take(0.1 * number, path=f"/{name}")
+    whole = bench.stats()
+    told = bench.middleware.get_performance_stats(most_routes=2)
+    assert list(told["routes"]) == ["GET /most", "GET /some"]
+    assert told["routes"].items() <= whole["routes"].items()
+    assert {**told, "routes": 0} == {**whole, "routes": 0}
+    assert bench.middleware.get_performance_stats(most_routes=0)["routes"] == {}
+    assert bench.middleware.get_performance_stats(most_routes=9)["routes"] == whole["routes"]
+
+
+@pytest.mark.parametrize(
+    ("given", "error"), [(-1, ValueError), (1.5, TypeError), ("20", TypeError), (True, TypeError)]
+)
+def test_how_many_routes_is_a_whole_number(bench, given, error):
+    with pytest.raises(error, match="most_routes must be a whole number"):
+        bench.middleware.get_performance_stats(most_routes=given)
+
+
 async def test_a_route_is_its_template_not_its_paths(bench):
     """What the framework matched names the route; else segments with digits are one."""
 

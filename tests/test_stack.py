@@ -607,6 +607,7 @@ def test_status_tells_the_kits_own_losses():
     kit = ErrorKit(hello, tracker=quiet_tracker(), request_ids=RequestIds(header_name="X-Trace"))
     losses = kit.status()["recorder"]
     assert losses.keys() >= {"lost", "sink_errors", "dropped_log_lines", "observer_errors"}
+    assert "unseen_blocks" in losses
     assert set(losses.values()) == {0}
 
 
@@ -678,13 +679,39 @@ def test_a_wrong_name_to_redact_is_refused_when_the_stack_is_built(cls):
         stack.create_middleware_stack(hello)
 
 
-async def test_a_kit_that_is_asked_to_looks_for_who_blocks_the_loop():
-    """And without being asked it does not; kits that share a recorder share who looks."""
-    assert ErrorKit(hello).watchdog is None
-    kit = ErrorKit(hello, blocked_after_seconds=0.1)
-    assert kit.watchdog is not None
+async def test_a_kit_looks_for_who_blocks_the_loop(watched_loops):
+    """Unless it is told not to; kits that share a recorder share who looks."""
+    kit = ErrorKit(hello)
+    assert kit.watchdog.threshold_seconds == 0.1
     assert kit.status()["blocks"] == []
     other = ErrorKit(hello, tracker=kit.tracker, blocked_after_seconds=0.2)
     assert other.watchdog is kit.watchdog
+    assert ErrorKit(hello, blocked_after_seconds=None).watchdog is None
+    unwatched = ErrorKit(hello, blocked_after_seconds=None).status()
+    assert unwatched["blocks"] == unwatched["blocked_lines"] == []
     with pytest.raises(ValueError, match="blocked_after_seconds"):
         ErrorKit(hello, blocked_after_seconds=0)
+
+
+async def test_a_recorder_that_starts_no_thread_gets_none(watched_loops):
+    """Whoever wants no thread gets none by the way of a default."""
+    tracker = ErrorTracker(recorder=Recorder(flush_seconds=None))
+    assert ErrorKit(hello, tracker=tracker).watchdog is None
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"), [("off", None), (" OFF ", None), ("2.5", 2.5), ("", 0.1)]
+)
+async def test_the_environment_outranks_the_option(monkeypatch, said, seconds):
+    """Whoever runs an app or its tests decides without its code."""
+    monkeypatch.setenv("ASGI_ERRORKIT_BLOCKED_AFTER_SECONDS", said)
+    watchdog = ErrorKit(hello).watchdog
+    assert (watchdog and watchdog.threshold_seconds) == seconds
+
+
+@pytest.mark.parametrize("said", ["on", "0", "nan", "-1", "1e9"])
+async def test_what_the_environment_says_in_vain_is_refused(monkeypatch, said):
+    """With the variable's name and what fits."""
+    monkeypatch.setenv("ASGI_ERRORKIT_BLOCKED_AFTER_SECONDS", said)
+    with pytest.raises(ValueError, match=r"ASGI_ERRORKIT_BLOCKED_AFTER_SECONDS .* or off; got"):
+        ErrorKit(hello)

@@ -3,7 +3,6 @@
 import atexit
 import platform
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -13,12 +12,13 @@ from weakref import WeakMethod
 from asgi_errorkit.alerts.channels import Channel, channel_to
 from asgi_errorkit.alerts.delivery import Courier
 from asgi_errorkit.alerts.finding import Finding, severity_of
+from asgi_errorkit.alerts.kept import RECENT, summary_of
 from asgi_errorkit.alerts.notice import Words
 from asgi_errorkit.alerts.record import AlertRecord
 from asgi_errorkit.alerts.rules import Objective, Rule, Thresholds, worker_died
 from asgi_errorkit.alerts.teller import Teller
 from asgi_errorkit.alerts.timeline import Timeline
-from asgi_errorkit.alerts.timing import Timing
+from asgi_errorkit.alerts.timing import LONGEST_SILENCE_SECONDS, Timing
 from asgi_errorkit.alerts.watch import Watch
 from asgi_errorkit.errors import ErrorSeverity, ErrorType
 from asgi_errorkit.options import check_callable, check_number, check_text, check_type, check_whole
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Alerts"]
 
-_RECENT = 10
-_LONGEST_SILENCE_SECONDS = 30 * 86_400.0
 _NAME_LIMIT = 300
 _LINGER_SECONDS = 2.0
 
@@ -65,7 +63,7 @@ class Alerts:
         check_type("objective", objective, Objective)
         check_type("timing", timing, Timing)
         check_number("every_seconds", every_seconds, least=1, most=300, example=5.0)
-        check_whole("max_history", max_history, least=_RECENT, most=1000, example=100)
+        check_whole("max_history", max_history, least=RECENT, most=1000, example=100)
         self.thresholds = thresholds or Thresholds()
         self.objective = objective
         self.timing = timing or Timing()
@@ -123,6 +121,7 @@ class Alerts:
             alert_thresholds={each.value: policy(each).alert_threshold for each in ErrorType},
         )
         recorder.add_flusher(teller.tick)
+        recorder.on_rest(partial(teller.end, _LINGER_SECONDS))
         _close_at_exit(teller)
 
     def send_alert(
@@ -144,7 +143,7 @@ class Alerts:
     @property
     def recent_alerts(self) -> list[dict[str, Any]]:
         """The last ten of `alert_history`."""
-        return self.alert_history[-_RECENT:]
+        return self.alert_history[-RECENT:]
 
     @property
     def alert_history(self) -> list[dict[str, Any]]:
@@ -165,40 +164,50 @@ class Alerts:
         hour. ``channels`` and what follows are this process's.
         """
         teller, shown, unheeded = self._teller, self._teller.shown(), self._teller.unheeded()
-        history = [*shown.history, *unheeded]
-        offset = teller.offset
         return {
-            "total_alerts": shown.total_alerts + len(unheeded),
-            "recent_alerts": [dict(entry) for entry in history[-_RECENT:]],
-            "firing": [teller.words.item(item, offset) for item in shown.firing],
-            "by_type": dict(Counter(entry["type"] for entry in history)),
-            "by_severity": dict(Counter(entry["severity"] for entry in history)),
-            "silences": [{**s._asdict(), "until": s.until + offset} for s in shown.silences],
-            "unsaid": dict(shown.unsaid),
-            "held_back": shown.held_back,
+            **summary_of(shown, unheeded, now=teller.clock(), offset=teller.offset),
             "channels": [courier.as_dict() for courier in teller.couriers],
             "rule_errors": 0 if teller.watch is None else teller.watch.rule_errors,
             "errors": teller.errors,
             "dropped": teller.dropped,
         }
 
-    def silence(self, what: str, *, seconds: float, why: str = "") -> None:
+    def silence(self, what: str, *, seconds: float, why: str = "") -> float:
         """Do not tell of alerts whose type or key is ``what``, where ``*`` stands for anything.
 
         For 30 days at most, on the whole host, within seconds. They stay in the log and the history;
-        that what was told is over is told all the same. Raises TypeError or ValueError.
+        that what was told is over is told all the same. Returns until when, in epoch seconds. Raises
+        TypeError or ValueError.
         """
         _check_what(what)
         check_text("why", why, example="maintenance")
-        check_number("seconds", seconds, above=0, most=_LONGEST_SILENCE_SECONDS, example=3600)
+        check_number("seconds", seconds, above=0, most=LONGEST_SILENCE_SECONDS, example=3600)
         until = self._teller.wall_clock() + seconds
         note = {"silence": what[:_NAME_LIMIT], "until": until, "why": why[:_NAME_LIMIT]}
         self._teller.take(note)
+        return until
 
     def unsilence(self, what: str) -> None:
         """End the silence of that name. Raises TypeError or ValueError."""
         _check_what(what)
         self._teller.take({"unsilence": what[:_NAME_LIMIT]})
+
+    def resolve(self, fingerprint: str) -> float:
+        """Take the errors of a group for mended, on the whole host, within seconds.
+
+        Should one occur after now, it is an alert at once (ERROR_CAME_BACK), and not only when the
+        group has been gone for a day. ``fingerprint`` is that of the group. Returns the epoch
+        seconds of now. Raises TypeError.
+        """
+        check_text("fingerprint", fingerprint, example="0f6b2c1d9a3e4857")
+        now = self._teller.wall_clock()
+        self._teller.take({"resolve": fingerprint[:_NAME_LIMIT], "at": now})
+        return now
+
+    @property
+    def resolved(self) -> dict[str, float]:
+        """The groups that were taken for mended, by fingerprint, since when; none of them came back."""
+        return dict(self._teller.shown().resolved)
 
     def evaluate(self) -> None:
         """Look at the statistics and tell now, in the calling thread; where another worker alerts,

@@ -1,11 +1,13 @@
 """Where notices go: a webhook with a signature, and through apprise to whatever it knows."""
 
 import hmac
+import re
 import time
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import orjson
 
@@ -18,6 +20,7 @@ Channel: TypeAlias = Callable[[dict[str, Any]], object]
 """Takes a notice; what it raises means: try again later, unless it is an `UndeliverableError`."""
 
 _VERSION = "v1"
+_SENDABLE = re.compile(r"[!-~]+")
 _LATER = frozenset((408, 425, 429))  # statuses below 500 after which it may go well
 
 
@@ -30,8 +33,9 @@ class Webhook:
 
     With ``secret`` it is signed: ``X-Errorkit-Signature`` is ``v1=`` and the HMAC-SHA256, in hex, of
     the ``X-Errorkit-Timestamp`` (epoch seconds), a dot, and the body: see `is_signed`. No redirect
-    is followed. ``timeout_seconds`` is for each wait for the other side. Raises TypeError or
-    ValueError for what cannot work.
+    is followed. A name and password in the URL are sent as basic authentication. ``timeout_seconds``
+    bounds the connecting, the sending, and the whole answer. Raises TypeError or ValueError for what
+    cannot work.
     """
 
     def __init__(
@@ -47,38 +51,34 @@ class Webhook:
         check_headers("headers", headers or {})
         check_number("timeout_seconds", timeout_seconds, above=0, most=60, example=5.0)
         self.label = _label_of(url)
-        self._url = url
+        self._url, login = _without_login(url)
         self._secret = None if secret is None else _key(secret)
         self._headers = {
             "Content-Type": "application/json",
             "User-Agent": "asgi-errorkit",
+            **login,
             **(headers or {}),
         }
         self._timeout_seconds = timeout_seconds
         self._wall_clock = wall_clock
 
     def __call__(self, notice: Mapping[str, Any]) -> None:
-        from urllib import request  # noqa: PLC0415  it brings in ssl, which others need not wait for
+        # They bring in ssl, which others need not wait for.
         from urllib.error import HTTPError  # noqa: PLC0415
 
-        class Redirects(request.HTTPRedirectHandler):
-            def redirect_request(self, *_: Any) -> None:
-                """Follow none: what is signed for one is not for another."""
+        from asgi_errorkit.alerts.posting import post  # noqa: PLC0415
 
         body = orjson.dumps(notice)
-        posted = request.Request(  # noqa: S310  the scheme has been checked
-            self._url, data=body, headers=self._signed_headers(body, notice), method="POST"
-        )
-        opener = request.build_opener(Redirects)
+        headers = self._signed_headers(body)
         try:
-            opener.open(posted, timeout=self._timeout_seconds).close()
+            post(self._url, body, headers, timeout_seconds=self._timeout_seconds)
         except HTTPError as error:
             error.close()
             if error.code < 500 and error.code not in _LATER:
                 raise UndeliverableError(f"{self.label} answered {error.code}") from error
             raise
 
-    def _signed_headers(self, body: bytes, notice: Mapping[str, Any]) -> dict[str, str]:
+    def _signed_headers(self, body: bytes) -> dict[str, str]:
         at = str(int(self._wall_clock()))
         headers = {**self._headers, "X-Errorkit-Timestamp": at}
         if self._secret is not None:
@@ -129,6 +129,8 @@ class ThroughApprise:
                 f"apprise does not understand the URL {self.label}: see "
                 "https://github.com/caronc/apprise/wiki for the form of each service's"
             )
+        if "overflow=" not in url:
+            self._have_cut()
 
     def __call__(self, notice: Mapping[str, Any]) -> None:
         title, body = text_of(notice)
@@ -140,6 +142,11 @@ class ThroughApprise:
         )
         if not is_sent:
             raise OSError(f"{self.label} has not taken the notice")
+
+    def _have_cut(self) -> None:
+        """What is too long for a service is refused each time it is tried, and holds up all else."""
+        for service in self._service:
+            service.overflow_mode = self._apprise.OverflowMode.TRUNCATE
 
     def _type_of(self, notice: Mapping[str, Any]) -> Any:
         types = self._apprise.NotifyType
@@ -160,14 +167,26 @@ def _label_of(url: str) -> str:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
+        (host or "").encode("idna")  # as it is looked up
     except ValueError:
         host = None
-    if not host or parts.scheme not in ("http", "https"):
+    if not host or parts.scheme not in ("http", "https") or not _SENDABLE.fullmatch(url):
         raise ValueError(
-            "url must be an http or https URL, e.g. 'https://alerts.example.com/hook'; got one that "
-            f"begins {url[:12]!r}"
+            "url must be an http or https URL, e.g. 'https://alerts.example.com/hook', with what is "
+            f"neither ASCII nor printable percent-encoded; got one that begins {url[:12]!r}"
         )
-    return f"{parts.scheme}://{host}{f':{port}' if port else ''}"
+    name = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{name}{f':{port}' if port else ''}"
+
+
+def _without_login(url: str) -> tuple[str, dict[str, str]]:
+    """The URL without name and password, and the header that tells them."""
+    parts = urlsplit(url)
+    login, at, place = parts.netloc.rpartition("@")
+    if not at:
+        return url, {}
+    encoded = b64encode(":".join(map(unquote, login.partition(":")[::2])).encode()).decode()
+    return parts._replace(netloc=place).geturl(), {"Authorization": f"Basic {encoded}"}
 
 
 def _key(secret: object) -> bytes:

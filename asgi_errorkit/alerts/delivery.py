@@ -23,13 +23,14 @@ def _nobody(_: str) -> None:
 
 
 _AN_HOUR = RetryPlan(attempts=100, base_seconds=2.0, max_seconds=120.0, total_seconds=3600.0)
+_LONGEST_TOLD_SECONDS = 900.0  # what is told to come back in an hour would be given up at once
 
 
 class Courier:
     """Brings each notice to its channel, in order, and tries again for an hour what fails.
 
     At most ``most_waiting`` wait; beyond that the oldest goes, counted in ``dropped``; what the
-    channel does not take is counted in ``failed``, and said once. ``on_done`` is told the id of each
+    channel does not take is counted in ``failed``; each is said once. ``on_done`` is told the id of each
     that need not be brought any more, in the thread. The thread is there only while there is
     something to bring, and keeps no process from ending.
     """
@@ -79,6 +80,11 @@ class Courier:
             self._waiting.append(notice)
         if gone is not None:
             self.on_done(gone["id"])
+            if self.dropped == 1:
+                logger.error(
+                    "alerts wait for %s, the oldest have been dropped, and further ones are only counted",
+                    self.label,
+                )
 
     def start(self) -> None:
         """Have a thread bring what waits, unless one does; without any more threads, later."""
@@ -94,8 +100,12 @@ class Courier:
                 self._gone.set()
 
     def wait(self, seconds: float) -> bool:
-        """Whether everything has been brought or given up, within that time."""
-        self._gone.wait(seconds)
+        """Whether everything has been brought or given up, within that time.
+
+        What is not to be tried again within it is not waited for.
+        """
+        if self._next_at - self._clock() < seconds:
+            self._gone.wait(seconds)
         return not self._waiting
 
     def turn(self) -> float | None:
@@ -139,7 +149,7 @@ class Courier:
             self._attempts,
             plan=self._plan,
             elapsed_seconds=self._clock() - self._begun_at,
-            retry_after_seconds=retry_after_of(error),
+            retry_after_seconds=min(retry_after_of(error) or 0.0, _LONGEST_TOLD_SECONDS),
         )
 
     def _give_up(self, error: BaseException) -> None:

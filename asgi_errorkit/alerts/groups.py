@@ -2,6 +2,8 @@
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from math import inf
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from asgi_errorkit.alerts.finding import Finding
@@ -10,6 +12,7 @@ from asgi_errorkit.errors import ErrorType
 __all__ = ["KnownErrors", "Seen"]
 
 _MOST = 2000
+_MOST_RESOLVED = 500
 _NEW_WITHIN_SECONDS = 3600.0
 _NOTED_EVERY_SECONDS = 600.0  # when an error was last seen is kept no more exactly than that
 
@@ -31,12 +34,14 @@ class Seen(Protocol):
 class KnownErrors:
     """Remembers the latest 2,000 groups of errors by their fingerprints; times are epoch seconds.
 
-    One that was not seen for ``gone_seconds`` comes back when it is seen again. What began more than
-    an hour ago and is not known is no news: whoever watches has just begun to.
+    One that was not seen for ``gone_seconds`` comes back when it is seen again, as does one of those
+    ``resolved``: by whom it is told to be mended, and when. What began more than an hour ago and is
+    not known is no news: whoever watches has just begun to.
     """
 
     def __init__(self, *, gone_seconds: float) -> None:
         self.is_changed = False
+        self.resolved: dict[str, float] = {}
         self._gone_seconds = gone_seconds
         self._seen: OrderedDict[str, float] = OrderedDict()
 
@@ -45,7 +50,19 @@ class KnownErrors:
         found = (self._news(group, now) for group in groups)
         return [finding for finding in found if finding is not None]
 
+    def resolve(self, fingerprint: str, at: float) -> None:
+        """It is told to be mended since then; the oldest beyond 500 are forgotten."""
+        self.resolved.pop(fingerprint, None)
+        self.resolved[fingerprint] = at
+        self.is_changed = True
+        if len(self.resolved) > _MOST_RESOLVED:
+            del self.resolved[next(iter(self.resolved))]
+
     def _news(self, group: Seen, now: float) -> Finding | None:
+        if group.last_seen > self.resolved.get(group.fingerprint, inf):
+            del self.resolved[group.fingerprint]
+            self._note(group)
+            return _finding("ERROR_CAME_BACK", group)
         before = self._seen.get(group.fingerprint)
         if before is not None and group.last_seen - before < _NOTED_EVERY_SECONDS:
             return None
@@ -67,10 +84,17 @@ class KnownErrors:
         """All of it as JSON-able data."""
         return dict(self._seen)
 
-    def remember(self, told: Mapping[str, Any]) -> None:
-        """Know what was told with `as_dict`. Raises AttributeError, TypeError or ValueError."""
+    def remember(
+        self, told: Mapping[str, Any], resolved: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
+        """Know what was told with `as_dict`, and was ``resolved`` by then.
+
+        Raises AttributeError, TypeError or ValueError.
+        """
         known = [(str(key), float(at)) for key, at in told.items()]
+        mended = [(str(key), float(at)) for key, at in resolved.items()]
         self._seen = OrderedDict(known[-_MOST:])
+        self.resolved = dict(mended[-_MOST_RESOLVED:])
 
 
 def _finding(kind: str, group: Seen) -> Finding:

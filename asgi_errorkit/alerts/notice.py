@@ -76,7 +76,7 @@ class Words:
         source = (self._source.get("host"), self._source.get("app"), notice.type)
         dedup_key = ":".join(filter(None, source))
         first = notice.items[0].finding.message
-        others = len(notice.items) - 1
+        others = len(notice.items) - 1 + notice.beyond
         return {
             "id": f"{dedup_key}:{at:.3f}",
             "dedup_key": dedup_key,
@@ -87,10 +87,12 @@ class Words:
             "timestamp": at,
             **self._source,
             "alerts": [self.item(item, offset) for item in notice.items[:_MOST_ITEMS]],
-            "not_listed": max(0, len(notice.items) - _MOST_ITEMS),
+            "not_listed": max(0, len(notice.items) - _MOST_ITEMS) + notice.beyond,
+            "held_back": notice.held_back,
         }
 
-    def item(self, item: Item, offset: float) -> dict[str, Any]:
+    @staticmethod
+    def item(item: Item, offset: float) -> dict[str, Any]:
         """One alert of a notice."""
         finding = item.finding
         return {
@@ -126,6 +128,8 @@ def text_of(notice: Mapping[str, Any]) -> tuple[str, str]:
     lines += [_line(alert) for alert in notice["alerts"]]
     if notice["not_listed"]:
         lines.append(f"and {notice['not_listed']} more")
+    if held_back := notice.get("held_back"):
+        lines.append(f"{held_back} other types wait: this hour has no room for more notices")
     return f"{notice['type']} on {notice['host']}{of}", "\n".join(lines)
 
 

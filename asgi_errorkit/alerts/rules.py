@@ -220,10 +220,9 @@ def errors_of_types(thresholds: Thresholds, figures: Figures) -> Iterator[Findin
 
     Of the types that have no alert of their own those whose policy asks for one.
     """
-    due = figures.errors["alerts_due"]
     for name, number in figures.errors["errors_by_type"].items():
-        threshold = _threshold_of(name, thresholds, figures, due)
-        if threshold is None or number < threshold:
+        threshold = _threshold_of(name, number, thresholds, figures)
+        if threshold is None:
             continue
         error_type = _TYPES.get(name, ErrorType.UNKNOWN)
         kind, severity = ALERTS_OF_TYPES.get(error_type, ("ERRORS_REPEATED", "high"))
@@ -237,15 +236,21 @@ def errors_of_types(thresholds: Thresholds, figures: Figures) -> Iterator[Findin
         )
 
 
-def _threshold_of(
-    name: str, thresholds: Thresholds, figures: Figures, due: Mapping[str, Mapping[str, int]]
-) -> int | None:
+def _threshold_of(name: str, number: int, thresholds: Thresholds, figures: Figures) -> int | None:
+    """The threshold that so many errors of a type have reached, if any."""
     error_type = _TYPES.get(name, ErrorType.UNKNOWN)
     if error_type in thresholds.of_types:
-        return thresholds.of_types[error_type]
-    if name in due:  # what its own `ErrorInfo` has said where it happened
-        return due[name]["threshold"]
-    return figures.alert_thresholds.get(name) if error_type in ALERTS_OF_TYPES else None
+        given = thresholds.of_types[error_type]
+        return given if given is not None and number >= given else None
+    if name in figures.errors["alerts_due"]:
+        threshold: int = figures.errors["alerts_due"][name]["threshold"]
+        return threshold
+    if error_type not in ALERTS_OF_TYPES:
+        return None
+    # Those that ask for an alert by an `ErrorInfo` of their own have not reached its threshold.
+    others = number - figures.errors["alerts_asked"].get(name, {"errors": 0})["errors"]
+    policy = figures.alert_thresholds.get(name)
+    return policy if policy is not None and others >= policy else None
 
 
 _TYPES = {each.value: each for each in ErrorType}

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from asgi_errorkit.alerts.groups import KnownErrors
@@ -40,6 +41,7 @@ class Shown(NamedTuple):
     silences: tuple[Silence, ...] = ()
     unsaid: tuple[tuple[str, int], ...] = (("silenced", 0), ("inhibited", 0), ("overflowed", 0))
     held_back: int = 0
+    resolved: Mapping[str, float] = MappingProxyType({})
 
 
 class AlertState:
@@ -85,6 +87,7 @@ class AlertState:
             tuple(timeline.silences),
             tuple(timeline.unsaid.items()),
             timeline.held_back,
+            dict(self.known.resolved),
         )
 
     def send(self, notice: dict[str, Any], labels: set[str]) -> None:
@@ -111,6 +114,7 @@ class AlertState:
             "offset": clocks.offset,
             "timeline": self.timeline.as_dict(),
             "known": self.known.as_dict(),
+            "resolved": dict(self.known.resolved),
             "totals": self.totals.as_rows(),
             "history": list(self.history),
             "total_alerts": self.total_alerts,
@@ -132,7 +136,7 @@ class AlertState:
             history = [dict(entry) for entry in told["history"]]
             out = {n["id"]: (dict(n), set(map(str, to))) for n, to in told["on_its_way"]}
             total = int(told["total_alerts"])
-            self.known.remember(told["known"])
+            self.known.remember(told["known"], told.get("resolved", {}))
             self.totals.remember(told["totals"], now=clocks.now, later=later)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise ValueError(f"what is kept of alerts makes no sense: {error!r:.200}") from error

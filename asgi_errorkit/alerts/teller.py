@@ -81,7 +81,7 @@ class Teller:
     # What others call, in any thread
 
     def take(self, note: dict[str, Any]) -> None:
-        """Heed a note in the next step: an "alert", a "silence" or the end of one."""
+        """Heed a note in the next step: an "alert", a "silence" or the end of one, or what is mended."""
         if len(self._notes) >= _MOST_NOTES:
             self.dropped += 1
         else:
@@ -138,8 +138,7 @@ class Teller:
         self.tick_now()
         state = self._state
         if state is not None and self.record is None:  # else another goes on with it
-            for notice in state.timeline.last_words(self.clock()):
-                self._send(state, notice)
+            self._put([self._noted(state, n) for n in state.timeline.last_words(self.clock())])
         self._start_couriers()
         until = time.monotonic() + linger_seconds
         for courier in self.couriers:
@@ -183,12 +182,12 @@ class Teller:
         step = state.timeline.step(now, [*self._found(watch, state, now), *sent])
         for change in step.changes:
             self._tell(state, change)
-        for notice in step.notices:
-            self._send(state, notice)
+        told = [self._noted(state, notice) for notice in step.notices]
         is_kept = state.totals.keep(now)
         is_known, state.known.is_changed = state.known.is_changed, False
         if step.changes or step.notices or notes or is_kept or is_known:
             self._save(state)
+        self._put(told)  # once it is kept: who takes over in between would tell it anew
         self._forget(names)
 
     def _found(self, watch: Watch, state: AlertState, now: float) -> list[Finding]:
@@ -219,12 +218,17 @@ class Teller:
             extra={"event": "alert", "alert": entry},
         )
 
-    def _send(self, state: AlertState, notice: Notice) -> None:
+    def _noted(self, state: AlertState, notice: Notice) -> dict[str, Any]:
+        """The notice as it is brought, which the state knows to be on its way."""
         told = self.words.notice(notice, self.offset)
         if self.couriers:
             state.send(told, {courier.label for courier in self.couriers})
+        return told
+
+    def _put(self, told: Sequence[dict[str, Any]]) -> None:
         for courier in self.couriers:
-            courier.put(told)
+            for notice in told:
+                courier.put(notice)
 
     def _start_couriers(self) -> None:
         for courier in self.couriers:
@@ -246,6 +250,8 @@ class Teller:
                 state.timeline.silence(Silence(str(note["silence"]), until, str(note["why"])))
             elif "unsilence" in note:
                 state.timeline.unsilence(str(note["unsilence"]))
+            elif "resolve" in note:
+                state.known.resolve(str(note["resolve"]), float(note["at"]))
         except (KeyError, TypeError, ValueError) as error:
             self._count("a note about alerts makes no sense", error)
         return None

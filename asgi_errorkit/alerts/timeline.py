@@ -6,15 +6,18 @@ from dataclasses import asdict, dataclass, field
 from math import inf
 from typing import Any, NamedTuple
 
-from asgi_errorkit.alerts.finding import Finding, rank
-from asgi_errorkit.alerts.timing import Silence, Timing
+from asgi_errorkit.alerts.finding import ALERT_TYPES, Finding, rank
+from asgi_errorkit.alerts.timing import LONGEST_SILENCE_SECONDS, Silence, Timing
 
 __all__ = ["FIRING", "HAPPENED", "RESOLVED", "Change", "Item", "Notice", "Step", "Timeline"]
 
 FIRING, RESOLVED, HAPPENED = "firing", "resolved", "happened"
 
 _MOST_GROUPS = 200
-_MOST_ALERTS = 100
+_MOST_ALERTS = 100  # of one type
+_MOST_OF_ALL = 2000  # a step looks at each of them
+_CRITICAL = rank("critical")
+_KEPT_FOR_CRITICAL = 6  # one of so many notices of an hour
 _MOST_SILENCES = 100
 _HOUR_SECONDS = 3600.0
 _UNTOLD = -1
@@ -30,19 +33,21 @@ class Change(NamedTuple):
 
 
 class Item(NamedTuple):
-    """An alert as a notice tells of it; ``times`` is how often it happened."""
+    """An alert as a notice tells of it; ``times`` is how often it happened, ``muted`` as of a `Change`."""
 
     finding: Finding
     status: str
     since: float
     times: int
+    muted: str = ""
 
 
 class Notice(NamedTuple):
     """What is to be told now of the alerts of one type.
 
     ``status`` is "firing" while any goes on, "resolved" when none does any more, "happened" where
-    there is nothing that could end.
+    there is nothing that could end. ``beyond`` had no room since the notice before; ``held_back``
+    are the types for which the hour has no more room.
     """
 
     type: str
@@ -50,6 +55,8 @@ class Notice(NamedTuple):
     severity: str
     at: float
     items: list[Item]
+    beyond: int = 0
+    held_back: int = 0
 
 
 class Step(NamedTuple):
@@ -78,6 +85,11 @@ class _Alert:
         return is_severer and not self.muted and self.ended_at is None
 
     @property
+    def is_told(self) -> bool:
+        """Whether the next notice of its type is to tell of it: also that it is over, muted or not."""
+        return not self.muted or self.ended_at is not None
+
+    @property
     def goes_on(self) -> bool:
         return not self.finding.happened and self.ended_at is None
 
@@ -101,6 +113,7 @@ class _Group:
 
     alerts: dict[str, _Alert] = field(default_factory=dict)
     notified_at: float = -inf
+    beyond: int = 0  # how many had no room since then
 
 
 class Timeline:
@@ -108,8 +121,9 @@ class Timeline:
 
     Every alert that it takes is told once, unless it is muted for as long as it is found: by a
     silence, or by a severer alert on the same subject. What was told is told to be over, once, also
-    if it is muted then. Of one type there is one notice in an interval. Times are seconds of any
-    clock that does not go back. One thread steps.
+    if it is muted then. Of one type there is one notice in an interval. There are at most 100 alerts
+    of a type, and 2,000 in 200 types beside the kit's own, which always have room: what is beyond is
+    counted. Times are seconds of any clock that does not go back. One thread steps.
     """
 
     def __init__(self, timing: Timing) -> None:
@@ -119,6 +133,7 @@ class Timeline:
         self.held_back = 0  # types whose notices wait for the next hour
         self._groups: dict[str, _Group] = {}
         self._sent: deque[float] = deque()
+        self._overflown: set[tuple[str, str]] = set()  # as of the step before
 
     def step(self, now: float, findings: Iterable[Finding]) -> Step:
         """Go on to ``now``, at which the rules find this, and all of this."""
@@ -138,7 +153,12 @@ class Timeline:
             for kind, group in self._groups.items()
             if any(alert.is_news for alert in group.alerts.values())
         ]
-        return [self._told(kind, group, now) for kind, group in untold if self._has_room(now)]
+        untold.sort(key=lambda each: -_severest(each[1]))
+        return [
+            self._told(kind, group, now)
+            for kind, group in untold
+            if self._has_room(now, _severest(group))
+        ]
 
     def silence(self, silence: Silence) -> None:
         """Mute what it covers, in the place of another of the same name. The oldest beyond 100 goes."""
@@ -160,24 +180,43 @@ class Timeline:
     def _take(self, findings: Iterable[Finding], now: float) -> list[_Alert]:
         """Those that begin, or begin again."""
         begun = []
+        overflown: set[tuple[str, str]] = set()
+        left = _MOST_OF_ALL - sum(
+            len(group.alerts) for kind, group in self._groups.items() if kind not in ALERT_TYPES
+        )
         for finding in findings:
             group = self._group(finding.type)
             known = None if group is None else group.alerts.get(finding.key)
+            is_own = finding.type in ALERT_TYPES
             if known is not None:
                 if known.find_again(finding, now):
                     begun.append(known)
-            elif group is None or len(group.alerts) >= _MOST_ALERTS:
-                self.unsaid["overflowed"] += 1
+            elif group is None or len(group.alerts) >= _MOST_ALERTS or (left <= 0 and not is_own):
+                self._overflow(finding, group, overflown)
             else:
                 group.alerts[finding.key] = alert = _Alert(finding, since=now, seen_at=now)
+                left -= not is_own
                 begun.append(alert)
+        self._overflown = overflown
         return begun
 
     def _group(self, kind: str) -> _Group | None:
         group = self._groups.get(kind)
-        if group is None and len(self._groups) < _MOST_GROUPS:
+        if group is None and (len(self._groups) < _MOST_GROUPS or kind in ALERT_TYPES):
             group = self._groups[kind] = _Group()
         return group
+
+    def _overflow(
+        self, finding: Finding, group: _Group | None, overflown: set[tuple[str, str]]
+    ) -> None:
+        """Count it, once for as long as it goes on to be found."""
+        name = (finding.type, finding.key)
+        is_counted = not finding.happened and (name in self._overflown or name in overflown)
+        overflown.add(name)
+        if not is_counted:
+            self.unsaid["overflowed"] += 1
+            if group is not None:
+                group.beyond += 1
 
     def _mute(self, now: float) -> None:
         """Say of each why it is not to be told. What is not found any more stays as it was muted."""
@@ -224,16 +263,18 @@ class Timeline:
     def _notices(self, now: float) -> list[Notice]:
         """Those that are due, the severest first, as far as the hour has room."""
         due = [
-            (-_severest(group.alerts.values()), due_at, kind)
+            (-_severest(group), due_at, kind)
             for kind, group in self._groups.items()
             if (due_at := self._due_at(group)) <= now
         ]
         told = [
             self._told(kind, self._groups[kind], now)
-            for _, _, kind in sorted(due)
-            if self._has_room(now)
+            for severest, _, kind in sorted(due)
+            if self._has_room(now, -severest)
         ]
         self.held_back = len(due) - len(told)
+        if told and self.held_back:
+            told[-1] = told[-1]._replace(held_back=self.held_back)
         return told
 
     def _due_at(self, group: _Group) -> float:
@@ -248,25 +289,30 @@ class Timeline:
                 times.append(last + timing.repeat_seconds)
         return min(times)
 
-    def _has_room(self, now: float) -> bool:
+    def _has_room(self, now: float, severest: int) -> bool:
+        """Whether the hour has: its last notices are kept for what is critical."""
         while self._sent and self._sent[0] <= now - _HOUR_SECONDS:
             self._sent.popleft()
-        return len(self._sent) < self.timing.most_per_hour
+        most = self.timing.most_per_hour
+        if severest < _CRITICAL:
+            most -= most // _KEPT_FOR_CRITICAL
+        return len(self._sent) < most
 
     def _told(self, kind: str, group: _Group, now: float) -> Notice:
         """All that there is to tell of a type; what needs no more telling is let go."""
         alerts = group.alerts.values()
-        told = [alert for alert in alerts if not alert.muted or alert.ended_at is not None]
+        told = [alert for alert in alerts if alert.is_told]
         items = [_item(alert) for alert in told]
         for alert in told:
             alert.told_rank = rank(alert.finding.severity)
             if not alert.goes_on:
                 del group.alerts[alert.finding.key]
         group.notified_at = now
+        beyond, group.beyond = group.beyond, 0
         self._sent.append(now)
         open_items = [item for item in items if item.status != RESOLVED]
         severest = max(open_items or items, key=lambda item: rank(item.finding.severity))
-        return Notice(kind, _status(items), severest.finding.severity, now, items)
+        return Notice(kind, _status(items), severest.finding.severity, now, items, beyond)
 
     def _forget(self, now: float) -> None:
         for kind, group in list(self._groups.items()):
@@ -287,6 +333,7 @@ class Timeline:
                 kind: {
                     "notified_at": None if group.notified_at == -inf else group.notified_at,
                     "alerts": [_row(alert) for alert in group.alerts.values()],
+                    "beyond": group.beyond,
                 }
                 for kind, group in self._groups.items()
             },
@@ -305,15 +352,16 @@ class Timeline:
         KeyError, TypeError, ValueError or AttributeError for what is none.
         """
         timeline = cls(timing)
-        for kind, group in list(told["groups"].items())[:_MOST_GROUPS]:
+        for kind, group in list(told["groups"].items())[: _MOST_GROUPS + len(ALERT_TYPES)]:
             alerts = [_alert(row, now=now, later=later) for row in group["alerts"][:_MOST_ALERTS]]
             at = group["notified_at"]
             timeline._groups[kind] = _Group(
                 {alert.finding.key: alert for alert in alerts},
                 -inf if at is None else min(now, float(at) - later),
+                int(group.get("beyond", 0)),
             )
         timeline.silences = [
-            Silence(str(what), float(until) - later, str(why))
+            Silence(str(what), min(float(until) - later, now + LONGEST_SILENCE_SECONDS), str(why))
             for what, until, why in told["silences"][-_MOST_SILENCES:]
         ]
         sent = [min(now, float(at) - later) for at in told["sent"]]
@@ -323,12 +371,13 @@ class Timeline:
         return timeline
 
 
-def _severest(alerts: Iterable[_Alert]) -> int:
-    return max(rank(alert.finding.severity) for alert in alerts)
+def _severest(group: _Group) -> int:
+    """The rank of the severest that is to be told."""
+    return max(rank(alert.finding.severity) for alert in group.alerts.values() if alert.is_told)
 
 
 def _item(alert: _Alert) -> Item:
-    return Item(alert.finding, alert.status, alert.since, alert.count)
+    return Item(alert.finding, alert.status, alert.since, alert.count, alert.muted)
 
 
 def _status(items: list[Item]) -> str:

@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 from asgi_errorkit.options import check_number, check_whole
 
-__all__ = ["Silence", "Timing"]
+__all__ = ["LONGEST_SILENCE_SECONDS", "Silence", "Timing"]
 
 _DAY_SECONDS = 86_400.0
 _HOUR_SECONDS = 3600.0
+LONGEST_SILENCE_SECONDS = 30 * _DAY_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,8 @@ class Timing:
     again after ``repeat_seconds``; these defaults are those of Prometheus Alertmanager
     (``group_wait``, ``group_interval``, ``repeat_interval``). What has not been found for
     ``resolve_seconds`` is over. At most ``most_per_hour`` notices are sent in any hour (60, as in
-    Bugsink): what is beyond waits, the severest first. Raises TypeError or ValueError.
+    Bugsink), of which a sixth is kept for what is critical: what is beyond waits, the severest
+    first. Raises TypeError or ValueError.
     """
 
     wait_seconds: float = 30.0

@@ -3,9 +3,9 @@
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from itertools import islice
 from typing import Any
 
+from asgi_errorkit.alerts.asking import PatientRule, findings_in
 from asgi_errorkit.alerts.finding import Finding
 from asgi_errorkit.alerts.groups import KnownErrors, Seen
 from asgi_errorkit.alerts.rules import Figures, Objective, Rule, Thresholds, burning, kit_rules
@@ -15,7 +15,6 @@ __all__ = ["Watch"]
 
 logger = logging.getLogger("asgi_errorkit.alerts")
 
-_MOST_FINDINGS = 200
 _BURN_EVERY_SECONDS = 60.0
 
 Stats = Callable[[float], Mapping[str, Any]]
@@ -24,8 +23,8 @@ Stats = Callable[[float], Mapping[str, Any]]
 class Watch:
     """What the rules of the kit and the user's find, each time it is asked.
 
-    ``error_stats`` and ``performance_stats`` are asked for windows of minutes. A rule that raises is
-    counted in ``rule_errors``, and said once.
+    ``error_stats`` and ``performance_stats`` are asked for windows of minutes. A rule that raises, or
+    one of the user's that does not answer in time, is counted in ``rule_errors``, and said once.
     """
 
     def __init__(
@@ -40,7 +39,7 @@ class Watch:
         alert_thresholds: Mapping[str, int],
     ) -> None:
         self.rule_errors = 0
-        self._rules = [*kit_rules(thresholds), *rules]
+        self._rules: list[Rule] = [*kit_rules(thresholds), *map(PatientRule, rules)]
         self._burning: Rule | None = None if objective is None else partial(burning, objective)
         self._burnt: list[Finding] = []
         self._burnt_at = float("-inf")
@@ -87,7 +86,7 @@ class Watch:
 
     def _asked(self, rule: Rule, figures: Figures) -> list[Finding]:
         try:
-            return _findings(rule(figures))
+            return findings_in(rule(figures))
         except Exception:  # one that is broken must not keep the others quiet
             self.rule_errors += 1
             name = _name_of(rule)
@@ -97,20 +96,6 @@ class Watch:
                     "an alert rule failed, further failures of it are only counted: %s", name
                 )
             return []
-
-
-def _findings(found: object) -> list[Finding]:
-    if found is None:
-        return []
-    if isinstance(found, Finding):
-        return [found]
-    if not isinstance(found, Iterable):
-        raise TypeError(f"a rule returns a Finding, several, or None; got {found!r:.200}")
-    listed = list(islice(found, _MOST_FINDINGS))
-    for each in listed:
-        if not isinstance(each, Finding):
-            raise TypeError(f"a rule returns a Finding, several, or None; got {each!r:.200} in it")
-    return listed
 
 
 def _name_of(rule: Rule) -> str:

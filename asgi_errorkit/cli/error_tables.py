@@ -73,6 +73,18 @@ def _facts(group: Mapping[str, Any]) -> Iterator[str]:
         f"last {time_of(group['last_seen'])}"
     )
     yield f"routes: {many(group['routes'], len(group['routes'])) or 'none'}"
+    for each in group["latest"]:
+        yield f"at {_occurrence(each)}"
+
+
+def _occurrence(told: Mapping[str, Any]) -> str:
+    request = f"request {shown(told['request_id'])}" if told["request_id"] else "no request"
+    route = f" of {shown(told['route'])}" if told["route"] else ""
+    status = plain(told["status_code"], grouped=False) if told["status_code"] else ""
+    answer = " ".join(filter(None, (status, told["outcome"] and shown(told["outcome"]))))
+    worker = f"worker {plain(told['pid'], grouped=False)}" if told["pid"] else ""
+    where = ", ".join(filter(None, (f"{request}{route}", answer, worker)))
+    return f"{time_of(told['at'])}: {where}"
 
 
 def _request(sample: Mapping[str, Any]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from contextlib import closing
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from asgi_errorkit.cli.top_source import opened, token_of
+from asgi_errorkit.cli.top.source import opened, token_of
 from asgi_errorkit.cli.words import MESSAGE_LIMIT, shown
 from asgi_errorkit.ops import Ops
 

@@ -33,6 +33,7 @@ _MOST_SAMPLES = 100
 _MOST_ROUTES = 500
 _MOST_LINKS = 32
 _MOST_FRAMES = 100
+_MOST_OCCURRENCES = 10
 
 
 def as_crash(told: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,6 +145,14 @@ _SAMPLE: Final[Shape] = {
     "exception": one(_EXCEPTION),
     "context": context,
 }
+_OCCURRENCE: Final[Shape] = {
+    "at": number,
+    "request_id": text,
+    "route": text,
+    "status_code": whole,
+    "outcome": text,
+    "pid": whole,
+}
 _GROUP: Final[Shape] = {
     "fingerprint": text,
     "error_type": text,
@@ -155,6 +164,7 @@ _GROUP: Final[Shape] = {
     "release": text,
     "count": whole,
     "routes": by_name(whole),
+    "latest": listed(_OCCURRENCE, _MOST_OCCURRENCES),
     "sample": one(_SAMPLE),
 }
 _ERRORS: Final[Shape] = {

@@ -72,7 +72,8 @@ class Access:
             )
         self._check_page(scope)
         known = self._known(scope)
-        if known is Known.NOTHING and not is_public and not is_of_page(scope, route):
+        is_open = is_public or is_of_page(scope, route) or _asks_for_session(scope, route)
+        if known is Known.NOTHING and not is_open:
             raise OpsError(401, "A token is needed: Authorization: Bearer ...", headers=(_LOGIN,))
         if known is Known.SESSION and scope.get("method") not in SAFE:
             self._check_meant(scope)
@@ -106,6 +107,15 @@ class Access:
         scheme, _, token = authorization.partition(b" ")
         is_bearer = scheme.lower() == b"bearer"
         return hmac.compare_digest(token.strip(b" "), self.token or b"") and is_bearer
+
+
+def _asks_for_session(scope: Scope, route: str | None) -> bool:
+    """Whether it is asked by whom it is known, with a cookie or with nothing.
+
+    Who gives a token is refused if it is wrong, and counted: guesses are not to go by this door.
+    """
+    is_asked = route == "/session" and scope.get("method") in SAFE
+    return is_asked and not header_values(scope, b"authorization")
 
 
 def _cookies(scope: Scope) -> list[str]:

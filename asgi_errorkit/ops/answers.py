@@ -1,13 +1,14 @@
 """The answers of the ops app, by their path: what is read, what is done, who is alive."""
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from asgi_errorkit.ops.access import SAFE, Access, Known
-from asgi_errorkit.ops.asked import asked, read_act
+from asgi_errorkit.ops.acts import acting_of
+from asgi_errorkit.ops.asked import asked, read_body
 from asgi_errorkit.ops.dashboard import asset, page, wants_page
 from asgi_errorkit.ops.endpoints import READS, read_of
 from asgi_errorkit.ops.events import Events, Snapshots
@@ -23,7 +24,7 @@ from asgi_errorkit.types import Receive, Scope, Send
 if TYPE_CHECKING:
     from asgi_errorkit.ops import Ops
 
-__all__ = ["Answer", "Answers", "Request", "Stream", "answer_of", "methods_of"]
+__all__ = ["Answer", "Answers", "Request", "Stream", "answer_of", "methods_of", "refused"]
 
 logger = logging.getLogger("asgi_errorkit.ops")
 
@@ -89,7 +90,7 @@ class Answers:
     async def read(self, request: Request) -> Reply:
         """What the table of reads tells; a few at a time, lest the app suffer from those who look."""
         if request.method not in SAFE:
-            return await self._act(request)
+            return await self._changed(request)
         found = read_of(request.place.route)
         assert found is not None  # noqa: S101  it would not come here else
         read, of_path = found
@@ -102,16 +103,16 @@ class Answers:
         finally:
             self._reading -= 1
 
-    async def _act(self, request: Request) -> Reply:
-        act = await read_act(request.scope, request.receive)
-        told = await in_thread(lambda: self.source.act(act.name, act.action))
+    async def _changed(self, request: Request) -> Reply:
+        found = acting_of(request.place.route)
+        assert found is not None  # noqa: S101  the method would not be allowed else
+        acting, of_path = found
+        act = acting.understood(await read_body(request.scope, request.receive), of_path)
+        told = await in_thread(lambda: act.do(self.source))
         if told is None:
-            raise OpsError(
-                404,
-                "This worker has no breaker of that name: the first call through it makes one.",
-            )
+            raise OpsError(404, act.missing)
         client = (request.scope.get("client") or ("unknown",))[0]
-        logger.warning("%s of the circuit %r, asked for by %r", act.action, act.name, client)
+        logger.warning("%s %a, asked for by %r", *act.told, client)
         return as_json(told)
 
     async def live(self, request: Request) -> Reply:
@@ -142,7 +143,9 @@ class Answers:
         return partial(self._events.serve, request.receive, request.send)
 
     async def session(self, request: Request) -> Reply:
-        """A cookie for the token, or its end."""
+        """Whether there is one; a cookie for the token, or its end."""
+        if request.method in SAFE:
+            return as_json({"signed_in": request.known is not Known.NOTHING})
         is_leaving = request.method == "DELETE"
         if request.known is not Known.TOKEN and not is_leaving:
             raise OpsError(401, "The token itself is needed: Authorization: Bearer ...")
@@ -159,7 +162,7 @@ class Answers:
     async def openapi(self, request: Request) -> Reply:
         """The description of all this."""
         base = request.place.base
-        return as_json(described(base, can_act=self.source.can_act, cookie=COOKIE))
+        return as_json(described(base, self.source, cookie=COOKIE))
 
 
 Stream: TypeAlias = Callable[[], Awaitable[None]]
@@ -176,7 +179,7 @@ _OWN: Mapping[str, tuple[Answer, tuple[str, ...]]] = MappingProxyType(
         "/health/live": (Answers.live, _READ),
         "/health/ready": (Answers.ready, _READ),
         "/openapi.json": (Answers.openapi, _READ),
-        "/session": (Answers.session, ("POST", "DELETE", "OPTIONS")),
+        "/session": (Answers.session, ("GET", "HEAD", "POST", "DELETE", "OPTIONS")),
     }
 )
 
@@ -190,8 +193,18 @@ def answer_of(route: str) -> Answer | None:
     return Answers.asset if route.startswith("/assets/") else None
 
 
-def methods_of(route: str, *, can_act: bool) -> tuple[str, ...]:
+def methods_of(route: str, source: Source) -> tuple[str, ...]:
     """The methods that are answered there."""
     if route in _OWN:
         return _OWN[route][1]
-    return ("GET", "HEAD", "POST", "OPTIONS") if route == "/breakers" and can_act else _READ
+    acting = acting_of(route)
+    can_act = acting is not None and acting[0].is_possible(source)
+    return ("GET", "HEAD", "POST", "OPTIONS") if can_act else _READ
+
+
+def refused(route: str, method: str, methods: Sequence[str]) -> str:
+    """Why a method is not answered there, and where it would be."""
+    acting = acting_of(route)
+    if acting is not None and method == "POST":
+        return acting[0].elsewhere
+    return f"{route} takes {', '.join(methods)}."

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from asgi_errorkit.ops.answers import Answers, Request, Stream, answer_of, methods_of
+from asgi_errorkit.ops.answers import Answers, Request, Stream, answer_of, methods_of, refused
 from asgi_errorkit.ops.asked import ClientLeftError
 from asgi_errorkit.ops.mount import Place, place_alone
 from asgi_errorkit.ops.replies import OpsError, Reply, problem, send_reply
@@ -87,12 +87,12 @@ class OpsApp:
         if place is None or answer is None:
             raise OpsError(404, _NOTHING)
         method = str(scope.get("method"))
-        methods = methods_of(place.route, can_act=self._answers.source.can_act)
+        methods = methods_of(place.route, self._answers.source)
         allow = ((b"allow", ", ".join(methods).encode()),)
         if method == "OPTIONS":
             return Reply(204, b"", b"", allow)
         if method not in methods:
-            raise OpsError(405, f"{place.route} takes {', '.join(methods)}.", headers=allow)
+            raise OpsError(405, refused(place.route, method, methods), headers=allow)
         return await answer(self._answers, Request(scope, receive, send, place, known, method))
 
     def _note_refused(self, error: OpsError) -> None:

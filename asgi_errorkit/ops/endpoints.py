@@ -21,6 +21,7 @@ class Read(NamedTuple):
 
 GROUP = "/errors/{id}"
 _GROUP_CHARS = 64
+_OF_OCCURRENCES = ("count", "first_seen", "last_seen", "routes", "latest")
 
 
 def _error_stats(source: Source, asked: Mapping[str, Any]) -> Any:
@@ -52,7 +53,7 @@ def _group(source: Source, asked: Mapping[str, Any]) -> Any:
     if group is None:
         raise OpsError(404, "No group of errors that is kept has this id.")
     sample = group.get("sample") or None
-    occurrences = {name: group.get(name) for name in ("count", "first_seen", "last_seen", "routes")}
+    occurrences = {name: group.get(name) for name in _OF_OCCURRENCES}
     told = {name: value for name, value in group.items() if name not in (*occurrences, "sample")}
     return {**told, "occurrences": occurrences, "sample": sample}
 
@@ -76,8 +77,8 @@ READS: Mapping[str, Read] = MappingProxyType(
         ),
         "/errors": Read("The groups of errors, the most recently seen first.", _groups, (LIMIT,)),
         GROUP: Read(
-            "One group: how often and where it occurred, and a sample with its request and its "
-            "traceback (sample.exception.frames).",
+            "One group: how often and where it occurred, its last occurrences (at most ten), and a "
+            "sample with its request and its traceback (sample.exception.frames).",
             _group,
         ),
         "/performance/stats": Read(

@@ -146,7 +146,10 @@ class Snapshots:
         self._due_at = float("-inf")
 
     def __call__(self) -> dict[str, Any]:
-        now = self._clock()
+        with self._source.at_once():
+            return self._made(self._clock())
+
+    def _made(self, now: float) -> dict[str, Any]:
         if now >= self._due_at:
             self._recent = recent(self._source)
             self._due_at = now + _SPAN_SECONDS
@@ -158,8 +161,8 @@ def recent(source: Source) -> dict[str, Any]:
 
     Windows are of whole spans, and that which goes on is among them: it is taken away again.
     """
-    going_on = source.performance_stats(_MOMENT_MINUTES, None).get("outcomes", {})
-    stats = source.performance_stats(_SPAN_SECONDS / 60, None)
+    going_on = source.performance_stats(_MOMENT_MINUTES, None, 0).get("outcomes", {})
+    stats = source.performance_stats(_SPAN_SECONDS / 60, None, 0)
     outcomes = stats.get("outcomes", {})
     ended = {name: max(0, n - going_on.get(name, 0)) for name, n in outcomes.items()}
     return {
@@ -173,19 +176,9 @@ def recent(source: Source) -> dict[str, Any]:
 def snapshot(source: Source) -> dict[str, Any]:
     """What a viewer sees at one look: the routes that are asked for most, and who refuses."""
     errors = source.error_stats(_WINDOW_MINUTES, None)
-    performance = source.performance_stats(_WINDOW_MINUTES, None)
+    performance = source.performance_stats(_WINDOW_MINUTES, None, _MOST_ROUTES)
     return {
         "error_stats": errors,
-        "performance_stats": {**performance, "routes": _busiest(performance.get("routes", {}))},
+        "performance_stats": performance,
         "timestamp": time.time(),
     }
-
-
-def _busiest(routes: dict[str, Any]) -> dict[str, Any]:
-    by_number = sorted(routes, key=lambda label: -_requests(routes[label]))
-    return {label: routes[label] for label in by_number[:_MOST_ROUTES]}
-
-
-def _requests(route: Any) -> int:
-    number = route.get("requests", 0) if isinstance(route, dict) else 0
-    return number if isinstance(number, int) else 0

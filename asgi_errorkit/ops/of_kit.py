@@ -2,16 +2,21 @@
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from asgi_errorkit.breaker import CircuitBreaker
 from asgi_errorkit.exchange import FIRST_BYTE, ID, MEMORY_BEFORE, METHOD, PATH, STARTED, State
-from asgi_errorkit.ops.of_host import group_of, in_flight_of
+from asgi_errorkit.host_answers import at_once
+from asgi_errorkit.ops.of_host import group_of, in_flight_of, with_resolved
 from asgi_errorkit.redact import Redactor, safe_str
 from asgi_errorkit.spool.crash import Phase
 from asgi_errorkit.spool.host import Host
 from asgi_errorkit.tracker import ErrorTracker
+
+if TYPE_CHECKING:
+    from asgi_errorkit.alerts import Alerts
 
 __all__ = ["Kit", "OfKit"]
 
@@ -33,12 +38,17 @@ class Kit(Protocol):
 
     tracker: ErrorTracker
     host: Host | None
+    alerts: "Alerts | None"
 
     def get_error_stats(
         self, window_minutes: float = 5, *, worker: int | None = None
     ) -> dict[str, Any]: ...
     def get_performance_stats(
-        self, window_minutes: float = 5, *, worker: int | None = None
+        self,
+        window_minutes: float = 5,
+        *,
+        worker: int | None = None,
+        most_routes: int | None = None,
     ) -> dict[str, Any]: ...
     def status(self) -> dict[str, Any]: ...
 
@@ -52,17 +62,45 @@ class OfKit:
         self._kit = kit
         self.status = kit.status
 
+    @property
+    def can_silence(self) -> bool:
+        """Where there are alerts."""
+        return self._alerts is not None
+
+    @property
+    def can_resolve(self) -> bool:
+        """The same: it is an alert when a resolved error comes again."""
+        return self._alerts is not None
+
+    @property
+    def _alerts(self) -> "Alerts | None":
+        return getattr(self._kit, "alerts", None)  # what looks like a kit may have none
+
+    def _asked_alerts(self) -> "Alerts":
+        alerts = self._alerts
+        assert alerts is not None  # noqa: S101  it is not asked for where it cannot be done
+        return alerts
+
     def error_stats(self, window_minutes: float, worker: int | None) -> dict[str, Any]:
         """As the kit tells."""
         return self._kit.get_error_stats(window_minutes, worker=worker)
 
-    def performance_stats(self, window_minutes: float, worker: int | None) -> dict[str, Any]:
+    def performance_stats(
+        self, window_minutes: float, worker: int | None, most_routes: int | None = None
+    ) -> dict[str, Any]:
         """As the kit tells."""
-        return self._kit.get_performance_stats(window_minutes, worker=worker)
+        return self._kit.get_performance_stats(
+            window_minutes, worker=worker, most_routes=most_routes
+        )
+
+    def at_once(self) -> AbstractContextManager[None]:
+        """Where the workers keep a record."""
+        return at_once(self._kit.tracker.host)
 
     def groups(self) -> list[dict[str, Any]]:
-        """As the tracker tells, without their samples."""
-        return [group.summary() for group in self._kit.tracker.groups()]
+        """As the tracker tells, without their occurrences and samples."""
+        resolved = self._resolved()
+        return [with_resolved(group.summary(), resolved) for group in self._kit.tracker.groups()]
 
     def group(self, fingerprint: str) -> dict[str, Any] | None:
         """As the tracker tells."""
@@ -71,8 +109,20 @@ class OfKit:
             return None
         told = group.as_dict()
         if not told["sample"] and self._kit.host is not None:
-            return group_of(self._kit.host, fingerprint) or told
-        return told
+            told = group_of(self._kit.host, fingerprint) or told
+        return with_resolved(told, self._resolved())
+
+    def resolve(self, fingerprint: str) -> dict[str, Any] | None:
+        """For the whole host."""
+        if self._kit.tracker.group(fingerprint) is None:
+            return None
+        alerts = self._asked_alerts()
+        at = alerts.resolve(fingerprint)
+        alerts.evaluate()
+        return {"fingerprint": fingerprint, "resolved_at": at}
+
+    def _resolved(self) -> Mapping[str, float]:
+        return {} if self._alerts is None else self._alerts.resolved
 
     def breakers(self) -> list[dict[str, Any]]:
         """Those of this worker as they are now, those of the others as they have told of them."""
@@ -92,8 +142,24 @@ class OfKit:
 
     def alerts(self) -> dict[str, Any]:
         """As the kit tells."""
+        if self._alerts is not None:
+            return self._alerts.get_alert_summary()
         told: dict[str, Any] = self.status()["alert_summary"]
         return told
+
+    def silence(self, what: str, seconds: float, why: str) -> dict[str, Any]:
+        """For the whole host."""
+        alerts = self._asked_alerts()
+        until = alerts.silence(what, seconds=seconds, why=why)
+        alerts.evaluate()  # so that it holds now, and not with the next look
+        return {"what": what, "until": until, "why": why}
+
+    def unsilence(self, what: str) -> dict[str, Any]:
+        """For the whole host."""
+        alerts = self._asked_alerts()
+        alerts.unsilence(what)
+        alerts.evaluate()
+        return {"what": what, "until": None}
 
     def in_flight(self) -> list[dict[str, Any]]:
         """Of all workers that live, where they keep a record."""
@@ -112,7 +178,7 @@ class OfKit:
 
     def workers(self) -> list[dict[str, Any]]:
         """All that live, where they keep a record; else this one."""
-        told = self.performance_stats(_WINDOW_MINUTES, None)
+        told = self.performance_stats(_WINDOW_MINUTES, None, 0)
         listed: list[dict[str, Any]] | None = told.get("workers")
         if listed is not None:
             return listed

@@ -3,14 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
+from asgi_errorkit.ops.acts import ACTS, Acting
 from asgi_errorkit.ops.asked import Parameter
 from asgi_errorkit.ops.endpoints import GROUP, READS, Read
-from asgi_errorkit.ops.source import ACTIONS
+from asgi_errorkit.ops.source import Source
 
 __all__ = ["described"]
 
 _ANY = {"schema": {"type": "object"}}
 _PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+_ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
 _BY: list[dict[str, list[str]]] = [{"bearer": []}, {"session": []}]
 _REFUSED = {
     "401": {"description": "A token is needed", "content": _PROBLEM},
@@ -22,11 +24,15 @@ _READY = {
 }
 
 
-def described(base: str, *, can_act: bool, cookie: str) -> dict[str, Any]:
-    """The OpenAPI 3.1 document; ``base`` is where the app is mounted."""
+def described(base: str, source: Source, *, cookie: str) -> dict[str, Any]:
+    """The OpenAPI 3.1 document; ``base`` is where the app is mounted.
+
+    What the source cannot do is not in it.
+    """
     paths: dict[str, Any] = {path: {"get": _read(path, read)} for path, read in READS.items()}
-    if can_act:
-        paths["/breakers"]["post"] = _acting()
+    for path, acting in ACTS.items():
+        if acting.is_possible(source):
+            paths[path]["post"] = _acting(path, acting)
     return {
         "openapi": "3.1.0",
         "info": {"title": "asgi-errorkit ops", "version": "1"},
@@ -46,8 +52,7 @@ def described(base: str, *, can_act: bool, cookie: str) -> dict[str, Any]:
 def _read(path: str, read: Read) -> dict[str, Any]:
     parameters = [_parameter(each) for each in read.parameters]
     if path == GROUP:
-        schema = {"type": "string"}
-        parameters = [{"name": "id", "in": "path", "required": True, "schema": schema}]
+        parameters = [_ID]
     return _operation(
         read.about,
         {
@@ -68,19 +73,21 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     }
 
 
-def _acting() -> dict[str, Any]:
+def _acting(path: str, acting: Acting) -> dict[str, Any]:
     schema = {
         "type": "object",
-        "required": ["name", "action"],
+        "required": list(acting.required),
         "additionalProperties": False,
-        "properties": {"name": {"type": "string"}, "action": {"enum": list(ACTIONS)}},
+        "properties": dict(acting.properties),
     }
     told = _operation(
-        "Force a breaker open, close (reset) or disable it.",
+        acting.about,
         {
             "200": {"description": "As it is now", "content": {"application/json": _ANY}},
-            "404": {"description": "No such breaker here", "content": _PROBLEM},
+            "400": {"description": "The body cannot be", "content": _PROBLEM},
+            "404": {"description": "There is none here", "content": _PROBLEM},
         },
+        **({"parameters": [_ID]} if path == GROUP else {}),
     )
     body = {"required": True, "content": {"application/json": {"schema": schema}}}
     return {**told, "requestBody": body}
@@ -88,6 +95,7 @@ def _acting() -> dict[str, Any]:
 
 def _others() -> dict[str, Any]:
     alive = {"200": {"description": "It lives", "content": {"application/json": _ANY}}}
+    session = {"200": {"description": "signed_in", "content": {"application/json": _ANY}}}
     stream = {"200": {"description": "Snapshots", "content": {"text/event-stream": {}}}}
     return {
         "/health": {"get": _operation("Whether the app is healthy.", _READY)},
@@ -95,6 +103,10 @@ def _others() -> dict[str, Any]:
         "/health/ready": {"get": _operation("What the app's own checks say.", _READY)},
         "/events": {"get": _operation("A snapshot a second, as server-sent events.", stream)},
         "/session": {
+            "get": {
+                **_operation("Whether who asks is signed in.", session),
+                "security": [],
+            },
             "post": _operation(
                 "Take a cookie for the token.", {"204": {"description": "With Set-Cookie"}}
             ),

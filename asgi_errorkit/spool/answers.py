@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 from asgi_errorkit.error_counts import error_stats
 from asgi_errorkit.options import window_seconds
 from asgi_errorkit.redact import Redactor
-from asgi_errorkit.request_counts import request_stats, route_stats
+from asgi_errorkit.request_counts import busiest, request_stats, route_stats
 from asgi_errorkit.spool.crash import in_flight as listed
 from asgi_errorkit.spool.crash import with_names
 from asgi_errorkit.spool.layout import Ending
 from asgi_errorkit.spool.owner import Life
-from asgi_errorkit.spool.spans import ERRORS, REQUESTS, ROUTES, added_up
+from asgi_errorkit.spool.spans import ERRORS, REQUESTS, ROUTES, added_up, requests_of
 from asgi_errorkit.spool.totals import Counts
 
 if TYPE_CHECKING:
@@ -80,7 +80,9 @@ def errors(tally: Tally, window_minutes: float, now: float) -> dict[str, Any]:
     )
 
 
-def performance(tally: Tally, window_minutes: float, now: float) -> dict[str, Any]:
+def performance(
+    tally: Tally, window_minutes: float, now: float, most_routes: int | None = None
+) -> dict[str, Any]:
     """As `PerformanceMonitoringMiddleware.get_performance_stats`, and of each worker that is there."""
     seconds = window_seconds(window_minutes)
     total = tally.total()
@@ -89,7 +91,7 @@ def performance(tally: Tally, window_minutes: float, now: float) -> dict[str, An
     stats = {
         **request_stats(counts, min(seconds, now - _since(tally, total))),
         "in_flight": sum(len(each.worker.reading.in_flight) for each in alive),
-        "routes": _routes(total, seconds, now),
+        "routes": _routes(total, seconds, now, most_routes),
         "workers": [_worker(each, now) for each in alive],
     }
     return stats if counts.durations.count else {"message": "No metrics available", **stats}
@@ -122,10 +124,12 @@ def in_flight(workers: Sequence["Worker"], now: float, redactor: Redactor) -> li
     return sorted(told, key=lambda one: float(one["started_at"]))
 
 
-def _routes(total: Counts, seconds: float, now: float) -> dict[str, dict[str, Any]]:
+def _routes(
+    total: Counts, seconds: float, now: float, most: int | None
+) -> dict[str, dict[str, Any]]:
     stats = {}
-    for label, rows in total.routes.items():
-        route, _ = added_up(ROUTES, rows, seconds, now)
+    for label in busiest(total.routes, lambda rows: requests_of(rows, seconds, now), most):
+        route, _ = added_up(ROUTES, total.routes[label], seconds, now)
         if route.durations.count:
             stats[label] = route_stats(route)
     return stats

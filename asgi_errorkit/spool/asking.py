@@ -1,7 +1,8 @@
 """How a worker answers for all of its host: its own segment is brought up to date, and all are read."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
 from asgi_errorkit.recorder import Ledger
@@ -27,9 +28,14 @@ class Asking:
         """As the host tells."""
         return self._answer(lambda: self._host.error_stats(window_minutes, worker=worker))
 
-    def performance_stats(self, window_minutes: float, worker: int | None) -> dict[str, Any] | None:
+    def performance_stats(
+        self, window_minutes: float, worker: int | None, most_routes: int | None
+    ) -> dict[str, Any] | None:
         """As the host tells."""
-        return self._answer(lambda: self._host.performance_stats(window_minutes, worker=worker))
+        host = self._host
+        return self._answer(
+            lambda: host.performance_stats(window_minutes, worker=worker, most_routes=most_routes)
+        )
 
     def groups(self) -> list[dict[str, Any]] | None:
         """As the host tells."""
@@ -39,9 +45,15 @@ class Asking:
         """As the host tells."""
         return self._answer(self._host.breakers)
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """As the host does; where that cannot be, each is answered on its own."""
+        with self._host.at_once() if self._answer(lambda: True) else nullcontext():
+            yield
+
     def _answer(self, ask: Callable[[], T]) -> T | None:
         try:
-            return ask() if self._ledger.refresh() else None
+            return ask() if self._host.is_at_once or self._ledger.refresh() else None
         except SpoolError as error:
             self.failed += 1
             if self.failed == 1:

@@ -5,6 +5,8 @@ from typing import Any
 
 import orjson
 
+from asgi_errorkit import occurrences
+
 __all__ = ["Groups"]
 
 _MOST = 500
@@ -46,12 +48,12 @@ class Groups:
         return self._known
 
     def as_list(self) -> list[dict[str, Any]]:
-        """The most recently seen first, of a bounded number and size: later ones lose their samples."""
+        """The most recently seen first, of a bounded number and size: later ones lose their samples and occurrences."""
         known = sorted(self._known.values(), key=lambda group: -group["last_seen"])
         left, told = _MOST_BYTES, []
         for group in known[:_MOST]:
             left -= _size_of(group)
-            told.append(group if left > 0 else {**group, "sample": {}})
+            told.append(group if left > 0 else {**group, "sample": {}, "latest": []})
         return told
 
     def _add(self, group: dict[str, Any]) -> None:
@@ -72,6 +74,7 @@ def _merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
         "release": oldest["release"],
         "count": one["count"] + other["count"],
         "routes": routes,
+        "latest": occurrences.latest(last["latest"], first["latest"]),
         "sample": last["sample"] or first["sample"],
     }
 
@@ -91,7 +94,8 @@ def _read(told: object) -> dict[str, Any] | None:
     )
     if not is_group:
         return None
-    routes, sample = told.get("routes"), told.get("sample")
+    listed, sample = told.get("routes"), told.get("sample")
+    routes = _read_routes(listed if isinstance(listed, dict) else {})
     return {
         "fingerprint": key,
         **{name: _text(told.get(name)) or "" for name in ("error_type", "type_name", "message")},
@@ -100,7 +104,8 @@ def _read(told: object) -> dict[str, Any] | None:
         "last_seen": last,
         "release": _text(told.get("release")),
         "count": count,
-        "routes": _read_routes(routes if isinstance(routes, dict) else {}),
+        "routes": routes,
+        "latest": occurrences.read(told.get("latest"), routes),
         "sample": sample if isinstance(sample, dict) else {},
     }
 

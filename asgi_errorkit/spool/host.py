@@ -7,9 +7,9 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
-from threading import Lock
+from threading import Lock, local
 from typing import Any, NamedTuple
 
 import orjson
@@ -86,6 +86,12 @@ class Worker(NamedTuple):
     reading: Reading
 
 
+class _AtOnce(local):
+    """The tally from which a thread is answered for a while."""
+
+    tally: Tally | None = None
+
+
 class Host:
     """Makes the segment of this process, finds those whose process has died, and tells of them.
 
@@ -107,6 +113,7 @@ class Host:
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.directory = SpoolDirectory.open(directory)
+        self._at_once = _AtOnce()
         self.unread = 0  # files that made no sense
         self._said: dict[str, tuple[int, dict[str, Any]]] = {}
         self._totals: tuple[tuple[int, ...], dict[str, Any]] | None = None
@@ -230,8 +237,25 @@ class Host:
         known = _WORKER.fullmatch(name) or _CLAIMED.fullmatch(name)
         return self._worker(name, known.groups()[-2]) if known else None
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Within it this thread is answered from one tally, which takes most of the time of each."""
+        with suppress(SpoolError):  # else whoever asks is told of it
+            self._at_once.tally = self.tally()
+        try:
+            yield
+        finally:
+            self._at_once.tally = None
+
+    @property
+    def is_at_once(self) -> bool:
+        """Whether this thread is within `at_once`."""
+        return self._at_once.tally is not None
+
     def tally(self) -> Tally:
         """What all workers have counted so far, those that have gone included: each request once."""
+        if self._at_once.tally is not None:
+            return self._at_once.tally
         for _ in range(_TRIES):
             names = self._segment_names()
             # These first: who goes after that is known by name to what those count who have gone.
@@ -284,13 +308,18 @@ class Host:
         return answers.errors(self.tally().of(worker), window_minutes, self._clock())
 
     def performance_stats(
-        self, window_minutes: float = 5, *, worker: int | None = None
+        self,
+        window_minutes: float = 5,
+        *,
+        worker: int | None = None,
+        most_routes: int | None = None,
     ) -> dict[str, Any]:
         """See `PerformanceMonitoringMiddleware.get_performance_stats`; ``workers`` tells of each.
 
         Raises as `error_stats` does.
         """
-        return answers.performance(self.tally().of(worker), window_minutes, self._clock())
+        tally = self.tally().of(worker)
+        return answers.performance(tally, window_minutes, self._clock(), most_routes)
 
     def groups(self) -> list[dict[str, Any]]:
         """The groups of errors of all workers, the most recently seen first. Raises SpoolError."""

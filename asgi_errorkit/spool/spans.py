@@ -5,6 +5,7 @@ counted then. The last minutes are told finely, what is older in longer spans.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from itertools import accumulate, takewhile
 from math import inf, isfinite
 from typing import Any, Generic, NamedTuple, Protocol, Self, TypeAlias, TypeVar
@@ -25,6 +26,7 @@ __all__ = [
     "Teller",
     "added_up",
     "aged",
+    "requests_of",
     "row_of_error",
     "row_of_request",
     "row_of_route",
@@ -152,6 +154,17 @@ def added_up(kind: Kind[C], rows: Iterable[Row], seconds: float, now: float) -> 
         except _NO_SENSE:
             damaged += 1
     return total, damaged
+
+
+def requests_of(rows: Iterable[Row], seconds: float, now: float) -> int:
+    """How many requests a route has had within the last seconds, as far as its rows make sense."""
+    total = 0
+    for row in rows:
+        with suppress(*_NO_SENSE):
+            start, width = _place(row)
+            if start <= now and start + width > now - seconds:
+                total += _whole(row[3][0])
+    return total
 
 
 def aged(kind: Kind[C], rows: Iterable[Row], now: float) -> list[Row]:

@@ -26,6 +26,8 @@ _MOST_GROUPS = 105_000
 _MOST_BREAKERS = 30_000
 
 _GROUPS = 100
+_GROUPS_WITH_LATEST = 50
+_LATEST = 5  # occurrences of a group
 _ALL = 1_000_000
 # What is made anew at a time, for which requests may have to wait.
 _NEW_SAMPLES = 2  # a millisecond
@@ -52,6 +54,10 @@ class Group(Protocol):
 
     def summary(self) -> dict[str, Any]:
         """All else that is to be told."""
+        ...
+
+    def rows(self, most: int) -> list[list[Any]]:
+        """So many of its last occurrences."""
         ...
 
 
@@ -208,14 +214,14 @@ class Telling:
                 continue
             known[group.fingerprint] = one
         self._known_groups = known
-        summaries = [each.summary for each in known.values()]
-        room = _MOST_GROUPS - len(b"[]") - sum(len(each) + 1 for each in summaries)
-        told = []
-        for each in known.values():  # rather all groups than all samples
-            cost = len(each.whole) - len(each.summary)
-            fits = cost <= room
-            told.append(each.whole if fits else each.summary)
-            room -= cost if fits else 0
+        told = [each.summary for each in known.values()]
+        room = _MOST_GROUPS - len(b"[]") - sum(len(each) + 1 for each in told)
+        latest = [each.latest for each in known.values()][:_GROUPS_WITH_LATEST]
+        for parts in (latest, [each.sample for each in known.values()]):
+            for place, part in enumerate(parts):  # rather all groups than all of some
+                if part and len(part) < room:
+                    told[place] = b"%b,%b}" % (told[place][:-1], part)
+                    room -= len(part) + len(b",")
         return self._as_many_as_fit(told, _MOST_GROUPS)
 
     def _as_many_as_fit(self, told: Iterable[bytes], most_bytes: int) -> orjson.Fragment:
@@ -249,28 +255,25 @@ class _KnownRoute:
 class _KnownGroup:
     """A group as it was told last."""
 
-    __slots__ = ("_count", "_last", "sample", "summary")
+    __slots__ = ("_count", "_last", "latest", "sample", "summary")
 
     def __init__(self) -> None:
         self._count = -1
         self._last: Any = None
         self.summary = b""
+        self.latest = b""  # with its name before it, as the sample
         self.sample = b""
-
-    @property
-    def whole(self) -> bytes:
-        return (
-            b'%b,"sample":%b}' % (self.summary[:-1], self.sample) if self.sample else self.summary
-        )
 
     def look(self, group: Group, *, may_sample: bool) -> bool:
         """Tell of it anew if it has changed; whether that made a new sample."""
         if group.count != self._count:
             self._count = group.count
             self.summary = orjson.dumps(group.summary())
+            self.latest = b'"latest":%b' % orjson.dumps(group.rows(_LATEST))
         if group.last is self._last or not may_sample:
             return False
         self._last = group.last
         sample = orjson.dumps(group.sample)
-        self.sample = sample if len(sample) <= _MOST_GROUPS // _SAMPLE_SHARE else b""
+        fits = len(sample) <= _MOST_GROUPS // _SAMPLE_SHARE
+        self.sample = b'"sample":%b' % sample if fits else b""
         return True

@@ -73,7 +73,7 @@ def test_what_is_posted_is_signed_with_the_variable(
     seen: dict[str, Any] = {}
 
     def post(webhook: Webhook, notice: dict[str, Any]) -> None:
-        seen.update(webhook._signed_headers(b"x", notice))
+        seen.update(webhook._signed_headers(b"x"))
 
     monkeypatch.setattr(Webhook, "__call__", post)
     assert alerts(["test", "--url", "http://127.0.0.1:9", "--send"]) == 0

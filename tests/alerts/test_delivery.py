@@ -1,11 +1,15 @@
 """Notices are brought to their channels, in order, tried again, and never in anybody's way."""
 
 import hmac
+import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from base64 import b64decode
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import chain, repeat
 from typing import Any
 
 import orjson
@@ -171,6 +175,93 @@ def test_what_may_go_well_later_is_tried_again(
     assert (courier.delivered, courier.retried, len(receiver.got)) == (1, 1, 2)
 
 
+def test_who_says_to_come_back_in_an_hour_is_asked_before(notice: Any) -> None:
+    """A notice is tried for an hour: it would be given up at the first such answer."""
+    clock, channel = HandClock(), Channel(*(LaterError(seconds) for seconds in (3600, 10**9)))
+    courier = Courier(channel, "c", clock=clock)
+    courier.put(notice)
+    while (wait := courier.turn()) is not None:
+        assert wait < 1000
+        clock.move(wait)
+    assert (courier.delivered, courier.retried, courier.failed) == (1, 2, 0)
+
+
+class LaterError(OSError):
+    def __init__(self, seconds: float) -> None:
+        super().__init__("later")
+        self.retry_after = seconds
+
+
+class Slow:
+    """Takes connections, and says so many pieces, with a pause before each."""
+
+    def __init__(self, pieces: Iterable[bytes], pause_seconds: float = 0.05) -> None:
+        self.pieces, self.pause_seconds = pieces, pause_seconds
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listening.getsockname()[1]}"
+        self.is_over = threading.Event()
+        self.thread = threading.Thread(target=self.serve)
+        self.thread.start()
+
+    def serve(self) -> None:
+        connection, _ = self.listening.accept()
+        with connection, suppress(OSError):
+            connection.recv(65536)
+            for piece in self.pieces:
+                if self.is_over.wait(self.pause_seconds):
+                    return
+                connection.sendall(piece)
+
+    def close(self) -> None:
+        self.is_over.set()
+        self.thread.join(DEADLINE_SECONDS)
+        self.listening.close()
+
+
+def test_an_answer_that_trickles_in_holds_up_no_other_notice(notice: Any) -> None:
+    """The timeout is for the whole of it, and not for each byte: that might go on for days."""
+    answers: list[tuple[Iterable[bytes], float]] = [
+        ((bytes([byte]) for byte in b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 10_000), 0.05),
+        (repeat(b"HTTP/1.1 100 Continue\r\n\r\n"), 0.0),
+    ]
+    for pieces, pause_seconds in answers:
+        slow = Slow(pieces, pause_seconds)
+        with pytest.raises(OSError, match="time"):
+            Webhook(slow.url, timeout_seconds=0.5)(notice)
+        slow.close()
+
+
+def test_an_answer_is_not_read_to_its_end(notice: Any) -> None:
+    """There may be no end."""
+    slow = Slow(chain([b"HTTP/1.1 200 OK\r\n\r\n"], repeat(b"x" * 65536)), pause_seconds=0)
+    Webhook(slow.url)(notice)
+    slow.close()
+
+
+def test_a_login_in_the_url_is_sent_as_such(receiver: Receiver, notice: Any) -> None:
+    place = receiver.url.partition("//")[2]
+    Webhook(f"http://us%40er:p%3Aw@{place}/hook")(notice)
+    ((path, headers, _),) = receiver.got
+    assert (path, headers["host"]) == ("/hook", place)
+    assert b64decode(headers["authorization"].removeprefix("Basic ")) == b"us@er:p:w"
+
+
+def test_a_header_that_is_given_goes_before_a_login(receiver: Receiver, notice: Any) -> None:
+    place = receiver.url.partition("//")[2]
+    Webhook(f"http://user:pw@{place}", headers={"authorization": "Bearer t"})(notice)
+    assert receiver.got[0][1]["authorization"] == "Bearer t"
+
+
+def test_a_name_that_nobody_has_and_a_certificate_of_nobody_are_tried_again(
+    notice: Any, receiver: Receiver
+) -> None:
+    for url in ("http://nobody.invalid/", f"https://{receiver.url.partition('//')[2]}/"):
+        courier = Courier(Webhook(url, timeout_seconds=0.5), "hook", clock=HandClock())
+        courier.put(notice)
+        assert courier.turn() is not None
+        assert (courier.retried, courier.failed) == (1, 0)
+
+
 def test_nobody_there_is_tried_again(notice: Any, receiver: Receiver) -> None:
     url = receiver.url
     receiver.server.server_close()
@@ -186,6 +277,11 @@ def test_nobody_there_is_tried_again(notice: Any, receiver: Receiver) -> None:
         ({"url": "ftp://x"}, ValueError, "url must be an http or https URL"),
         ({"url": "https://"}, ValueError, "url must be an http or https URL"),
         ({"url": "http://[x"}, ValueError, "url must be an http or https URL"),
+        ({"url": "https://x/a b"}, ValueError, "percent-encoded"),
+        ({"url": "https://x/\r\nX-Evil: 1"}, ValueError, "percent-encoded"),
+        ({"url": "https://x/\u00e4"}, ValueError, "percent-encoded"),
+        ({"url": "https://a..b/"}, ValueError, "url must be an http or https URL"),
+        ({"headers": {"X-A": "1\r\nX-Evil: 1"}}, ValueError, "headers must be"),
         ({"url": 7}, TypeError, "url must be a string"),
         ({"secret": ""}, ValueError, "secret must not be empty"),
         ({"secret": 7}, TypeError, "secret must be a string or bytes"),
@@ -202,6 +298,7 @@ def test_a_label_tells_no_secret() -> None:
     """What follows the host, or stands before it, may be one."""
     label = Webhook("https://user:pw@hooks.example.com:8443/services/T0K3N?key=1").label
     assert label == "https://hooks.example.com:8443"
+    assert Webhook("http://[::1]:80/x").label == "http://[::1]:80"
 
 
 def test_an_alert_comes_with_its_signature(receiver: Receiver) -> None:
@@ -292,7 +389,10 @@ def test_what_is_never_taken_is_given_up(caplog: pytest.LogCaptureFixture) -> No
     assert "hunter2" not in record.getMessage()
 
 
-def test_a_full_queue_loses_the_oldest_that_is_not_on_its_way() -> None:
+def test_a_full_queue_loses_the_oldest_that_is_not_on_its_way(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """And says so, once."""
     done: list[str] = []
     channel = Channel()
     courier = Courier(channel, "c", most_waiting=3)
@@ -300,6 +400,9 @@ def test_a_full_queue_loses_the_oldest_that_is_not_on_its_way() -> None:
     for number in range(5):
         courier.put(numbered(number))
     assert (courier.dropped, done) == (2, ["n1", "n2"])
+    assert [record.getMessage() for record in caplog.records] == [
+        "alerts wait for c, the oldest have been dropped, and further ones are only counted"
+    ]
     while courier.turn() is not None:
         pass
     assert channel.got == ["n0", "n3", "n4"]
@@ -332,6 +435,21 @@ def test_a_thread_brings_them_and_ends() -> None:
     courier.start()
     assert courier.wait(DEADLINE_SECONDS)
     assert channel.got[-1] == "n3"
+
+
+def test_what_is_tried_again_much_later_is_not_waited_for() -> None:
+    """A receiver that is down keeps no process from ending, not even for the two seconds."""
+    courier = Courier(Channel(LaterError(600)), "c")
+    courier.put(numbered(0))
+    courier.start()
+    until = time.monotonic() + DEADLINE_SECONDS
+    while not courier.retried and time.monotonic() < until:
+        time.sleep(0.01)
+    begun_at = time.monotonic()
+    while courier._next_at < begun_at:  # it is about to say until when it sleeps
+        time.sleep(0.01)
+    assert not courier.wait(DEADLINE_SECONDS * 4)
+    assert time.monotonic() - begun_at < DEADLINE_SECONDS
 
 
 def test_without_threads_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -427,6 +545,23 @@ def test_what_apprise_cannot_bring_is_tried_again(receiver: Receiver, notice: An
 
 
 @apprise
+def test_what_is_too_long_for_a_service_is_cut(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Discord refuses more than 2,000 characters, also in an hour, while all else would wait."""
+    pytest.importorskip("apprise")
+    many = notice_of(*(Finding("A", f"{n} " + "x" * 490, key=f"{n}") for n in range(20)))
+    channel = ThroughApprise(f"discord://{'1' * 18}/{'a' * 64}")
+    chosen = ThroughApprise(f"discord://{'1' * 18}/{'a' * 64}?overflow=split")
+    plugin = sys.modules["apprise.plugins.discord"].NotifyDiscord
+    monkeypatch.setattr(plugin, "notify_url", receiver.url)
+    channel(many)
+    told = [orjson.loads(body)["content"] for _, _, body in receiver.got]
+    assert [len(text) <= 2000 for text in told] == [True]
+    assert chosen._service[0].overflow_mode == "split"
+
+
+@apprise
 def test_a_url_that_apprise_does_not_know_is_refused() -> None:
     """Without a word of what may be a secret in it."""
     pytest.importorskip("apprise")
@@ -471,6 +606,17 @@ def test_much_is_cut() -> None:
     assert told["message"] == "m0 (and 29 more)"
     assert told["alerts"][0]["values"] == {"...": "..."}
     assert text_of(told)[1].endswith("- m19\nand 10 more")
+
+
+def test_people_are_told_that_more_waits() -> None:
+    """Where the hour has no room, and where a notice is of a release that did not say."""
+    told = notice_of(Finding("A", "a"))
+    assert "wait" not in text_of(told)[1]
+    assert text_of({**told, "held_back": 7})[1].endswith(
+        "\n7 other types wait: this hour has no room for more notices"
+    )
+    del told["held_back"]
+    assert "wait" not in text_of(told)[1]
 
 
 def test_a_text_for_people() -> None:

@@ -1,11 +1,13 @@
 """What the kit's own rules find in which figures."""
 
+import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from asgi_errorkit.alerts.asking import PatientRule
 from asgi_errorkit.alerts.finding import ALERT_TYPES, Finding
 from asgi_errorkit.alerts.groups import KnownErrors
 from asgi_errorkit.alerts.rules import (
@@ -163,6 +165,30 @@ def test_the_threshold_of_an_error_that_was_told_of_goes_first() -> None:
         counts.add(info)
     errors = error_stats(counts, 5, circuit_breakers={}, groups=0)
     assert kinds(figures(errors)) == ["MODEL_LOADING_FAILED"]
+
+
+@pytest.mark.parametrize("error_type", [ErrorType.MODEL, ErrorType.DATABASE], ids=str)
+def test_the_threshold_of_an_error_is_not_undercut_by_its_types(error_type: ErrorType) -> None:
+    """The policy's own is for the errors that have not said theirs."""
+    counts = ErrorCounts()
+    own = ErrorInfo(error_type, ErrorSeverity.HIGH, ErrorAction.ALERT, alert_threshold=9)
+    plain = ErrorInfo(error_type, ErrorSeverity.HIGH, ErrorAction.RETRY)
+
+    def is_told() -> bool:
+        return bool(kinds(figures(error_stats(counts, 5, circuit_breakers={}, groups=0))))
+
+    for _ in range(8):
+        counts.add(own)
+        assert not is_told()
+    for _ in range(POLICIES[error_type.value]):
+        assert not is_told()
+        counts.add(plain)
+    assert is_told()
+    counts = ErrorCounts()
+    for _ in range(9):
+        assert not is_told()
+        counts.add(own)
+    assert is_told()
 
 
 @pytest.mark.parametrize(("number", "is_told"), [(4, True), (5, False), (None, False)])
@@ -397,6 +423,17 @@ def test_a_rule_that_raises_is_said_once(caplog: pytest.LogCaptureFixture) -> No
     assert [f.type for f in [*look(asked), *look(asked)]] == ["A", "A"]
     assert asked.rule_errors == 2
     assert len(caplog.records) == 1
+
+
+def test_a_rule_that_hangs_keeps_no_other_quiet() -> None:
+    """It is counted each time it is looked for, and said once."""
+    may_answer = threading.Event()
+    hangs = PatientRule(lambda _: may_answer.wait() and None, patience_seconds=0.01)
+    asked = watch(lambda _: Finding("A", "a"))
+    asked._rules.insert(0, hangs)
+    assert [f.type for f in [*look(asked), *look(asked)]] == ["A", "A"]
+    assert asked.rule_errors == 2
+    may_answer.set()
 
 
 def test_a_rule_that_never_ends_is_cut() -> None:

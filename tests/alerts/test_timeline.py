@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
-from asgi_errorkit.alerts.finding import Finding
+from asgi_errorkit.alerts.finding import ALERT_TYPES, Finding
 from asgi_errorkit.alerts.timeline import FIRING, HAPPENED, RESOLVED, Notice, Timeline
 from asgi_errorkit.alerts.timing import Silence, Timing
 from asgi_errorkit.testing import HandClock
@@ -91,6 +91,19 @@ def test_it_is_told_once_that_it_is_over() -> None:
     assert [notice.status for notice in over] == [RESOLVED]
     assert over[0].at == pytest.approx(WAIT + INTERVAL, abs=10)
     assert told.timeline.alerts() == []
+
+
+def test_what_comes_and_goes_all_day_is_told_six_times() -> None:
+    """Every ten seconds, of 20 types: each is told as one that goes on, and the hours have room."""
+    told, flapping = Told(), [alert(f"T{n}") for n in range(20)]
+    for _ in range(24 * 3600 // 20):
+        told.go_on(5, *flapping)
+        told.clock.move(5)
+        told.go_on(5)
+        told.clock.move(5)
+    assert len(told.notices) == 20 * 6
+    assert {notice.status for notice in told.notices} == {FIRING}
+    assert len(told.changes) == 20
 
 
 def test_what_comes_and_goes_is_one_alert() -> None:
@@ -291,6 +304,65 @@ def test_types_are_bounded() -> None:
     assert told.timeline.unsaid["overflowed"] == 50
 
 
+def test_all_alerts_together_are_bounded() -> None:
+    """A step looks at each of them, and all of them are kept."""
+    told = Told()
+    told.go_on(0, *(alert(f"T{n % 100}", key=f"k{n}") for n in range(5000)))
+    assert len(told.timeline.alerts()) == 2000
+    assert told.timeline.unsaid["overflowed"] == 3000
+
+
+def test_what_has_no_room_is_counted_once_for_as_long_as_it_is_found() -> None:
+    """And so is what comes back, and each that happened."""
+    told, many = Told(), [alert(key=f"k{n}") for n in range(101)]
+    told.go_on(100, *many)
+    assert told.timeline.unsaid["overflowed"] == 1
+    told.go_on(5, *many[:100])
+    told.go_on(5, *many)
+    assert told.timeline.unsaid["overflowed"] == 2
+    happened = alert(key="h", happened=True)
+    told.go_on(5, *many, happened, happened)
+    assert told.timeline.unsaid["overflowed"] == 4
+
+
+def test_a_notice_says_how_many_had_no_room() -> None:
+    """Those since the notice before, also if another process tells it."""
+    told, many = Told(), [alert(key=f"k{n}") for n in range(130)]
+    told.go_on(10, *many)
+    told.timeline = taken_over(told)
+    told.go_on(30, *many[:100])
+    (notice,) = told.notices
+    assert (len(notice.items), notice.beyond) == (100, 30)
+    (again,) = told.go_on(REPEAT, *many[:100], every=30.0)
+    assert again.beyond == 0
+
+
+def test_the_kits_own_types_always_have_room() -> None:
+    """Names that somebody makes of what comes in take it from nobody else."""
+    flood = [alert(f"T{n % 300}", "low", key=f"k{n}") for n in range(5000)]
+    told = Told()
+    told.go_on(10, *flood)
+    own = [alert(kind, "critical", key=kind) for kind in ALERT_TYPES]
+    told.go_on(60, *flood, *own)
+    assert set(ALERT_TYPES) <= {item.finding.type for item in told.timeline.alerts()}
+    told.timeline = taken_over(told)
+    assert set(ALERT_TYPES) <= {item.finding.type for item in told.timeline.alerts()}
+
+
+def test_what_is_critical_does_not_wait_for_the_lesser() -> None:
+    """A sixth of the hour is kept for it; who is told something is told that the rest waits."""
+    told = Told(most_per_hour=60)
+    lesser = [alert(f"T{n}") for n in range(100)]
+    told.go_on(600, *lesser)
+    assert len(told.notices) == 50
+    assert [notice.held_back for notice in told.notices[48:]] == [0, 50]
+    worst = [alert(f"C{n}", "critical") for n in range(12)]
+    told.go_on(60, *lesser, *worst)
+    assert [notice.severity for notice in told.notices[50:]] == ["critical"] * 10
+    told.go_on(7200, *lesser, *worst)
+    assert {notice.type for notice in told.notices} == {f.type for f in [*lesser, *worst]}
+
+
 def test_what_is_over_is_forgotten() -> None:
     told = Told()
     told.go_on(40, alert())
@@ -305,6 +377,14 @@ def test_last_words_do_not_wait() -> None:
     last = told.timeline.last_words(told.clock.at)
     assert [(notice.type, notice.status) for notice in last] == [("A", FIRING), ("B", HAPPENED)]
     assert told.timeline.last_words(told.clock.at) == []
+
+
+def test_the_severest_are_the_last_words() -> None:
+    """Where the hour has no room for all."""
+    told = Told(most_per_hour=2)
+    told.go_on(5, alert("A", "low"), alert("B"), alert("C", "critical"))
+    last = told.timeline.last_words(told.clock.at)
+    assert [notice.type for notice in last] == ["C", "B"]
 
 
 # Taking over
@@ -348,6 +428,15 @@ def test_silences_and_the_hour_are_taken_over() -> None:
     told.go_on(3000, alert("A"), alert("B"), alert("S", "critical"), every=10.0)
     assert [notice.type for notice in told.notices] == ["A"]
     assert told.timeline.silences == [Silence("S", 5000.0, "maintenance")]
+
+
+def test_a_clock_that_was_wrong_silences_nobody_for_ever() -> None:
+    """Who was told at a time decades from now, or before the clock was set, takes 30 days."""
+    told = Told()
+    told.timeline.silence(Silence("S", until=5000.0))
+    kept = told.timeline.as_dict()
+    (silence,) = Timeline.told(Timing(), kept, now=10.0, later=-1.5e9).silences
+    assert silence.until == 10.0 + 30 * 86_400
 
 
 def test_another_boot_has_another_clock() -> None:

@@ -105,6 +105,7 @@ def run(arguments: list[str], folder: Path) -> str:
         env={
             **os.environ,
             "PYTHONPATH": os.pathsep.join((str(WRAPPING), str(ROOT))),
+            "ASGI_ERRORKIT_BLOCKED_AFTER_SECONDS": "",  # as users have it
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # importing those not needed takes seconds
         },
         capture_output=True,

@@ -1,5 +1,7 @@
 """A kit with the ops app around it, and how it is asked: by every header of one's own."""
 
+import json
+
 from asgi_errorkit import (
     ErrorKit,
     ErrorTracker,
@@ -30,13 +32,13 @@ async def app(scope, receive, send):
 class Served:
     """A kit that is mounted as `ErrorKit(app, ops=...)` does it; ``log`` is the app's own."""
 
-    def __init__(self, inner=app, *, directory=None, clock=None, **options):
+    def __init__(self, inner=app, *, directory=None, clock=None, alerts=None, **options):
         self.clock = clock or HandClock()
         recorder = Recorder(flush_seconds=None, clock=self.clock, wall_clock=self.clock)
         stack = MiddlewareStack(error_tracker=ErrorTracker(recorder=recorder))
         self.log = LogLines()
         stack.add_middleware(StructuredLoggingMiddleware, stream=self.log)
-        self.kit = ErrorKit(inner, stack=stack, directory=directory)
+        self.kit = ErrorKit(inner, stack=stack, directory=directory, alerts=alerts)
         self.ops = Ops(**{"token": TOKEN, **options})
         self.app = self.ops.around(self.kit, self.kit)
 
@@ -49,6 +51,12 @@ class Served:
         reply = await self.ask(f"/_errorkit{route}", HOST, BEARER, query=query)
         assert reply.status == 200, reply.body
         return reply.json()
+
+    async def change(self, route, body, *headers, method="POST"):
+        """A change that is asked for with the token; the body is bytes, or what is made JSON."""
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        asked = headers or (BEARER, JSON)
+        return await self.ask(f"/_errorkit{route}", HOST, *asked, method=method, body=raw)
 
 
 async def ask(asked, path, *headers, method="GET", body=b"", **more):

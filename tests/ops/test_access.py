@@ -12,6 +12,7 @@ from .asking import BEARER, HOST, JSON, MEANT, ORIGIN, TOKEN, Served, ask, is_of
 ROUTES = """/ /errors /errors/0123456789abcdef /errors/stats /performance/stats /breakers /alerts
 /inflight /crashes /workers /status /events /openapi.json /health /health/ready /session
 /unknown""".split()
+CLOSED = [route for route in ROUTES if route != "/session"]
 STATS = "/_errorkit/errors/stats"
 
 
@@ -38,7 +39,7 @@ async def test_even_that_can_be_closed(public):
 async def test_with_a_token_everything_needs_it():
     """What there is and what there is not look the same from outside."""
     served = Served()
-    for route in ROUTES:
+    for route in CLOSED:
         reply = await served.ask(f"/_errorkit{route}", HOST)
         assert (reply.status, reply.headers["www-authenticate"][:6]) == (401, "Bearer")
 
@@ -59,7 +60,7 @@ async def test_the_page_alone_needs_no_token_but_a_known_host(route, accept):
 
 async def test_asking_for_a_page_opens_nothing_else():
     served = Served()
-    for route in (*ROUTES[1:], "/assets", "/assets/unknown"):
+    for route in (*CLOSED[1:], "/assets", "/assets/unknown"):
         reply = await served.ask(f"/_errorkit{route}", HOST, ("Accept", "text/html"))
         assert (reply.status, reply.headers["www-authenticate"][:6]) == (401, "Bearer")
 
@@ -393,6 +394,52 @@ async def test_the_session_can_be_ended():
     cookie, _ = await taken(served)
     reply = await served.ask("/_errorkit/session", HOST, cookie, ORIGIN, MEANT, method="DELETE")
     assert reply.headers["set-cookie"].startswith("asgi_errorkit_ops=; Max-Age=0;")
+
+
+async def test_who_asks_is_told_whether_he_is_signed_in():
+    """And nothing else: so the page need not make a request that is refused."""
+    served = Served()
+    cookie, _ = await taken(served)
+    for headers, is_in in (([], False), ([cookie], True), ([BEARER], True)):
+        reply = await served.ask("/_errorkit/session", HOST, *headers)
+        assert (reply.status, reply.json()) == (200, {"signed_in": is_in})
+        assert ("set-cookie" in reply.headers, reply.headers["cache-control"]) == (
+            False,
+            "no-store",
+        )
+    forged = ("Cookie", f"asgi_errorkit_ops=99999999999.{'0' * 64}")
+    assert (await served.ask("/_errorkit/session", HOST, forged)).json() == {"signed_in": False}
+    head = await served.ask("/_errorkit/session", HOST, method="HEAD")
+    assert (head.status, head.body) == (200, b"")
+
+
+async def test_no_token_is_guessed_by_asking_whether_it_is_signed_in():
+    """A wrong one is refused, and counted, as everywhere."""
+    served = Served()
+    for wrong in WRONG.values():
+        if any(name == "Authorization" for name, _ in wrong):
+            assert (await served.ask("/_errorkit/session", HOST, *wrong)).status == 401
+    assert served.ops.access.refused == sum(
+        "Authorization" in str(wrong) for wrong in WRONG.values()
+    )
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("Host", "evil.example")],
+        [HOST, ("Origin", "https://evil.example")],
+        [HOST, ("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Mode", "cors")],
+    ],
+    ids=["host", "origin", "site"],
+)
+async def test_other_pages_do_not_learn_whether_somebody_is_signed_in(headers):
+    cookie, _ = await taken(Served())
+    assert (await Served().ask("/_errorkit/session", cookie, *headers)).status == 403
+
+
+async def test_without_a_token_there_is_nothing_to_be_signed_in_to():
+    assert (await Served(token=None).ask("/_errorkit/session", HOST)).status == 404
 
 
 # What else

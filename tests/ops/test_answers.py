@@ -157,11 +157,16 @@ async def test_an_error_is_told_with_its_sample(served):
     listed = await served.read("/errors")
     assert (listed["total"], len(listed["groups"])) == (1, 1)
     group = listed["groups"][0]
-    assert "sample" not in group
+    assert "sample" not in group and "latest" not in group
     told = await served.read(f"/errors/{group['fingerprint']}")
     assert told["type_name"] == "ConnectionError"
     assert told["occurrences"]["count"] == 2
     assert told["occurrences"]["routes"]
+    latest = told["occurrences"]["latest"]
+    assert [each["route"] for each in latest] == ["GET /boom"] * 2
+    served.kit.flush()
+    in_log = [line["request_id"] for line in served.log.lines() if line["event"] == "request_error"]
+    assert [each["request_id"] for each in latest] == in_log[::-1]
     assert told["sample"]["path"] == "/boom"
     frames = told["sample"]["exception"]["frames"]
     assert frames[-1]["function"] == "app"

@@ -77,7 +77,12 @@ class Running:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", *line],
                 cwd=APPS,
-                env={**os.environ, "PYTHONPATH": str(APPS), "PYTHONDONTWRITEBYTECODE": "1"},
+                env={
+                    **os.environ,
+                    "PYTHONPATH": str(APPS),
+                    "PYTHONDONTWRITEBYTECODE": "1",
+                    "ASGI_ERRORKIT_BLOCKED_AFTER_SECONDS": "",  # as users have it
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=log if stdout is None else stdout,
                 stderr=said,
@@ -112,7 +117,9 @@ class Running:
             log.seek(self._read_bytes)
             text = log.read()
         complete = text.rfind(b"\n") + 1
-        self._read_lines += map(orjson.loads, text[:complete].splitlines())
+        told = map(orjson.loads, text[:complete].splitlines())
+        # What a busy machine blocks the loop with is no request's line.
+        self._read_lines += [line for line in told if line["event"] != "loop_blocked"]
         self._read_bytes += complete
         return [line for line in self._read_lines if request_id in (None, line["request_id"])]
 

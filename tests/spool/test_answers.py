@@ -2,9 +2,11 @@
 
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +142,43 @@ async def test_its_own_part_is_of_this_moment(path: Path) -> None:
     assert (stats["total_errors"], stats["errors_by_type"]) == (3, {"external_service": 3})
     kit.tracker.record_error(ErrorType.CACHE)
     assert kit.get_error_stats()["errors_by_type"] == {"external_service": 3, "cache": 1}
+
+
+async def test_the_busiest_routes_of_all_workers_alone_are_told_on_request(path: Path) -> None:
+    """Busy is what is so at all of them together."""
+    first, second = Workers(path).kits
+    for kit, name, number in ((first, "/a", 3), (first, "/b", 2), (second, "/b", 2)):
+        await ask(kit, name, number)
+    whole = second.get_performance_stats()["routes"]
+    (told,) = second.get_performance_stats(most_routes=1)["routes"].items()
+    assert told == ("GET /b", whole["GET /b"])
+    assert second.get_performance_stats(most_routes=0)["routes"] == {}
+
+
+async def test_what_is_asked_at_once_is_answered_from_one_look(path: Path) -> None:
+    """By the thread that asks so alone; after it, and in another thread, all is of that moment."""
+    first, second = Workers(path).kits
+    assert second.tracker.host is not None
+    await ask(first, "/", 1)
+    with second.tracker.host.at_once():
+        await ask(first, "/", 2)
+        assert second.get_error_stats()["total_requests"] == 1
+        assert second.get_performance_stats()["total_requests"] == 1
+        with ThreadPoolExecutor(1) as other:
+            assert other.submit(second.get_error_stats).result()["total_requests"] == 3
+    assert second.get_error_stats()["total_requests"] == 3
+
+
+async def test_where_nothing_can_be_read_at_once_a_worker_answers_for_itself(path: Path) -> None:
+    first, second = Workers(path).kits
+    await ask(first, "/", 2)
+    await ask(second, "/", 1)
+    shutil.rmtree(path)
+    path.write_text("no directory")
+    assert second.tracker.host is not None
+    with second.tracker.host.at_once():
+        assert second.get_error_stats()["total_requests"] == 1
+    assert second.status()["error_stats"]["total_requests"] == 1
 
 
 async def test_an_error_told_of_before_the_first_request_counts(path: Path) -> None:

@@ -22,7 +22,7 @@ ASSETS: Mapping[str, bytes] = MappingProxyType(
         "dashboard.css": _CSS,
         **dict.fromkeys(
             """alerts.js api.js breakers.js charts.js crashes.js dashboard.js dom.js errors.js
-            flight.js format.js history.js overview.js routes.js tables.js workers.js""".split(),
+            flight.js format.js history.js overview.js routes.js silences.js tables.js workers.js""".split(),
             _JS,
         ),
     }

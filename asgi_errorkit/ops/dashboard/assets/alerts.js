@@ -1,8 +1,9 @@
 // What there is to be alarmed by, what there has been, and who is told.
 
-import { read } from "./api.js";
+import { canChange, read } from "./api.js";
 import { announce, badge, el, timeAgo } from "./dom.js";
-import { count, seconds, visible, words } from "./format.js";
+import { count, visible, words } from "./format.js";
+import { silencer, silences } from "./silences.js";
 import { table } from "./tables.js";
 
 const KINDS = { critical: "bad", high: "bad", medium: "warn", low: "plain" };
@@ -13,12 +14,13 @@ const type = { name: "type", label: "Alert", value: (row) => row.type, show: (ro
 const message = { name: "message", label: "What", value: (row) => row.message, show: (row) => el("span", { class: "message" }, visible(row.message)) };
 
 export function alerts(section) {
+  const whole = { canSilence: null };
   const firing = table({
     caption: "Alerts that go on",
     empty: "Nothing to be alarmed by.",
     sort: "severity",
     key: (row) => row.key,
-    columns: [type, severity, message, time("since", "Since", (row) => row.since), { name: "count", label: "Times", isNumber: true, value: (row) => row.count, show: (row) => count(row.count) }],
+    columns: [type, severity, message, time("since", "Since", (row) => row.since), { name: "count", label: "Times", isNumber: true, value: (row) => row.count, show: (row) => count(row.count) }, { name: "muted", label: "Muted", value: (row) => words(row.muted ?? "") }, { name: "acts", label: "By hand", isPlain: true, value: () => null, stamp: () => whole.canSilence, show: (row) => (whole.canSilence ? silencer(row, look) : "not from here") }],
   });
   const past = table({
     caption: "Latest alerts",
@@ -27,28 +29,25 @@ export function alerts(section) {
     key: (row) => `${row.key ?? row.type} ${row.timestamp}`,
     columns: [type, severity, message, time("at", "When", (row) => row.timestamp), { name: "status", label: "Status", value: statusOf }],
   });
-  const silences = table({
-    caption: "Silences",
-    empty: "Nothing is silenced.",
-    sort: "until",
-    isRising: true,
-    key: (row) => `${row.what ?? row.silence} ${row.until}`,
-    columns: [{ ...type, label: "Silenced", value: (row) => row.what ?? "", show: (row) => el("code", {}, visible(row.what)) }, { name: "why", label: "Why", value: (row) => visible(row.why) }, time("until", "Until", (row) => row.until)],
-  });
+  const silent = silences(whole, () => look());
   const told = el("p", { class: "quiet" });
-  const parts = [["Going on", firing], ["Latest", past], ["Silences", silences]];
+  const more = el("p", { hidden: true }, silencer(null, () => look()));
+  const parts = [["Going on", firing], ["Latest", past], ["Silences", silent]];
   for (const [title, made] of parts) section.append(el("div", { class: "card" }, el("h3", {}, title), made.element));
+  section.lastChild.append(more);
   section.append(told);
   const news = new News();
-  const refresh = async () => {
+  const look = async () => {
+    whole.canSilence ??= await canChange("/alerts");
+    more.hidden = !whole.canSilence;
     const summary = await read("alerts");
-    const goingOn = summary.firing ?? [];
-    firing.update(goingOn);
+    firing.update(summary.firing ?? []);
     past.update(summary.recent_alerts ?? []);
-    silences.update(summary.silences ?? []);
+    silent.update(summary.silences ?? []);
     told.textContent = channels(summary);
-    return goingOn.length;
+    return summary;
   };
+  const refresh = async () => ((await look()).firing ?? []).length;
   return {
     refresh,
     everySeconds: 5,
@@ -60,11 +59,15 @@ const time = (name, label, at) => ({ name, label, value: at, show: (row) => time
 
 const statusOf = (row) => words(row.status ?? "") + (row.muted ? `, ${words(row.muted)}` : "");
 
+const inAll = ({ total_alerts: n }) => (n === 1 ? "1 alert in all" : `${count(n)} alerts in all`);
+
 function channels(summary) {
+  if (summary.is_damaged) return "What is on record of alerts cannot be read.";
+  if (summary.firing && !summary.channels) return `${inAll(summary)}, as they are on record; who was told is not.`;
   if (!summary.channels) return "The kit was made without alerts=...: nothing is told to anybody.";
   const unsaid = Object.entries(summary.unsaid ?? {}).filter(([, n]) => n).map(([why, n]) => `${count(n)} ${words(why)}`);
   const to = summary.channels.map((each) => visible(each.to ?? each.label ?? each.channel ?? "a channel"));
-  const parts = [`${count(summary.total_alerts)} alerts in all`, `told to ${to.join(", ") || "the log alone"}`];
+  const parts = [inAll(summary), `told to ${to.join(", ") || "the log alone"}`];
   return `${[...parts, ...unsaid].join("; ")}.`;
 }
 

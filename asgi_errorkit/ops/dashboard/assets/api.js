@@ -46,11 +46,23 @@ async function told(answer) {
   return body;
 }
 
-/** Set a breaker by hand. */
-export async function act(name, action) {
+/** Have something changed at a route, such as a breaker. */
+export async function change(route, what) {
   const headers = { "content-type": "application/json", "x-errorkit-ops": "1" };
-  const body = JSON.stringify({ name, action });
-  return told(await fetch(url("breakers"), { method: "POST", headers, body }));
+  return told(await fetch(url(route), { method: "POST", headers, body: JSON.stringify(what) }));
+}
+
+let described = null;
+
+/** Whether something can be changed at a path: from a record alone nothing can, as its description says. */
+export async function canChange(path) {
+  described ??= await read("openapi.json");
+  return Boolean(described.paths[path]?.post);
+}
+
+/** Whether there is a cookie that is good: asked first, for refusals stand in the console as errors. */
+export async function isSignedIn() {
+  return (await read("session")).signed_in;
 }
 
 /** Exchange the token for a cookie. */

@@ -1,6 +1,6 @@
 // Circuit breakers: how each is with each worker, what it was, and how it is set by hand.
 
-import { act, read } from "./api.js";
+import { canChange, change, read } from "./api.js";
 import { badge, el, openDialog, setText } from "./dom.js";
 import { clockTime, count, percent, seconds, visible, words } from "./format.js";
 import { table } from "./tables.js";
@@ -29,7 +29,7 @@ export function breakers(section) {
   section.append(el("div", { class: "card" }, made.element));
   let told = "";
   const refresh = async () => {
-    whole.canAct ??= await canAct();
+    whole.canAct ??= await canChange("/breakers");
     const { breakers: rows } = await read("breakers");
     changes.look(rows);
     made.update(rows);
@@ -45,12 +45,6 @@ export function breakers(section) {
       refresh().catch(() => {});
     },
   };
-}
-
-/** From a record alone nothing can be changed: its description says so. */
-async function canAct() {
-  const { paths } = await read("openapi.json");
-  return Boolean(paths["/breakers"].post);
 }
 
 const keyOf = (row) => `${row.pid} ${row.name}`;
@@ -82,7 +76,7 @@ function confirm({ name, action, label, effect, refresh }) {
   const failed = el("p", { class: "bad", role: "alert" });
   const go = async () => {
     try {
-      await act(name, action);
+      await change("breakers", { name, action });
       dialog.close();
       await refresh();
     } catch (error) {

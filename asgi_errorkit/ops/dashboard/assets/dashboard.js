@@ -1,7 +1,7 @@
 // The page: signs in, listens, and has each section ask for what is looked at.
 
 import { alerts } from "./alerts.js";
-import { listen, read, signIn, signOut } from "./api.js";
+import { isSignedIn, listen, signIn, signOut } from "./api.js";
 import { breakers } from "./breakers.js";
 import { crashes } from "./crashes.js";
 import { announce, byId, setText, tickTimes } from "./dom.js";
@@ -16,6 +16,7 @@ import { workers } from "./workers.js";
 const MAKE = { overview, alerts, errors, routes, breakers, flight, workers, crashes };
 const LOST_AFTER_MS = 4000; // streams end in time and come again: that is no loss
 const AGAIN_MS = 5000;
+const UNSEEN_MS = 30_000; // what is not on the screen is asked for its count alone
 const LEAST_SHARE = 10; // an answer that takes long is asked for seldom
 
 const page = { sections: [], history: new History(), source: null, lostTimer: 0, state: "" };
@@ -65,11 +66,9 @@ async function onSignOut() {
 
 async function open() {
   try {
-    await read("./");
+    if (!(await isSignedIn())) return askForToken("");
   } catch (error) {
-    if (error.status === 401) askForToken("");
-    else showState("lost", `Not connected: ${visible(error.message)}`, () => setTimeout(open, AGAIN_MS));
-    return;
+    return showState("lost", `Not connected: ${visible(error.message)}`, () => setTimeout(open, AGAIN_MS));
   }
   if (page.source) return;
   show(true);
@@ -116,8 +115,11 @@ function tick() {
   for (const section of page.sections) if (section.isSeen || isOwed(section)) ask(section);
 }
 
-/** Each is asked once for its count in the navigation; routes may be too many to be asked unseen. */
-const isOwed = (section) => section.dueAt === 0 && section.id !== "routes";
+/** The navigation has the count of each; routes may be too many to be asked for unseen. */
+function isOwed(section) {
+  const wait = section.dueAt ? UNSEEN_MS : 0;
+  return section.id !== "routes" && performance.now() >= section.dueAt + wait;
+}
 
 /** Have a section ask for its figures, if it is time. */
 async function ask(section) {

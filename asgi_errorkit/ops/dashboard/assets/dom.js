@@ -2,6 +2,7 @@
 
 import { ago, fullTime, isNumber } from "./format.js";
 
+const LATEST = 8.64e12; // of which a date can be made
 const SVG = "http://www.w3.org/2000/svg";
 
 /** @param {string} tag @param {Record<string, unknown>} about @param {...(Node|string)} inside */
@@ -34,7 +35,7 @@ export function setText(element, text) {
 
 /** A time as how long ago it is; `tickTimes` keeps it true. */
 export function timeAgo(at) {
-  if (!isNumber(at)) return el("span", {}, "unknown");
+  if (!isNumber(at) || Math.abs(at) > LATEST) return el("span", {}, "unknown");
   const iso = new Date(at * 1000).toISOString();
   return el("time", { datetime: iso, title: fullTime(at), "data-at": at }, ago(at));
 }
@@ -62,7 +63,8 @@ export function badge(text, kind) {
 
 /** A dialog that is gone when it is closed; the browser gives the focus back. */
 export function openDialog(title, ...inside) {
-  const heading = el("h2", { id: "dialog-title", tabindex: "-1" }, title);
+  // A stop of its own: a long one is scrolled, by keyboard too.
+  const heading = el("h2", { id: "dialog-title", tabindex: "0" }, title);
   const close = el("button", { type: "button", click: () => dialog.close() }, "Close");
   const head = el("div", { class: "dialog-head" }, heading, close);
   const dialog = el("dialog", { "aria-labelledby": "dialog-title" }, head, ...inside);

@@ -1,9 +1,11 @@
 // Groups of errors, and one of them down to the line.
 
-import { read } from "./api.js";
-import { badge, el, facts, openDialog, timeAgo } from "./dom.js";
+import { canChange, change, read } from "./api.js";
+import { badge, el, facts, openDialog, setText, timeAgo } from "./dom.js";
 import { count, visible, visibleCode, words } from "./format.js";
 import { table } from "./tables.js";
+
+let ids = 0;
 
 const RELATIONS = {
   cause: "It was the direct cause of this:",
@@ -23,6 +25,7 @@ export function errors(section) {
       { name: "count", label: "Times", isNumber: true, value: (row) => row.count, show: (row) => count(row.count) },
       { name: "last_seen", label: "Last seen", value: (row) => row.last_seen, show: (row) => timeAgo(row.last_seen) },
       { name: "first_seen", label: "First seen", value: (row) => row.first_seen, show: (row) => timeAgo(row.first_seen) },
+      { name: "resolved", label: "Resolved", value: (row) => row.resolved_at ?? null, show: (row) => (row.resolved_at ? timeAgo(row.resolved_at) : "") },
       { name: "error_type", label: "Type", value: (row) => row.error_type, show: (row) => words(row.error_type) },
       { name: "where", label: "Where", value: (row) => row.where, show: (row) => el("code", {}, visible(row.where)) },
       { name: "routes", label: "Routes", isNumber: true, value: (row) => Object.keys(row.routes ?? {}).length },
@@ -49,13 +52,14 @@ function opener(row) {
 
 async function openGroup(id) {
   try {
-    showGroup(await read(`errors/${encodeURIComponent(id)}`));
+    const canResolve = await canChange("/errors/{id}");
+    showGroup(await read(`errors/${encodeURIComponent(id)}`), canResolve);
   } catch (error) {
     openDialog("This group cannot be shown", el("p", {}, visible(error.message)));
   }
 }
 
-function showGroup(group) {
+function showGroup(group, canResolve) {
   const { occurrences, sample } = group;
   const about = facts([
     ["Type", words(group.error_type)],
@@ -65,11 +69,57 @@ function showGroup(group) {
     ["First seen", timeAgo(occurrences.first_seen)],
     ["Since release", group.release && visible(group.release)],
     ["Group", el("code", {}, visible(group.fingerprint))],
+    ["Resolved", group.resolved_at && timeAgo(group.resolved_at)],
   ]);
   const shown = sample
     ? [...request(sample), ...traceback(sample.exception)]
     : [el("p", { class: "note" }, "No sample of this group has been kept.")];
-  openDialog(`${visible(group.type_name)}: ${visible(group.message)}`, about, ...shown, ...routesOf(occurrences.routes));
+  const mend = canResolve && !group.resolved_at ? resolver(group.fingerprint) : null;
+  openDialog(`${visible(group.type_name)}: ${visible(group.message)}`, about, mend, ...shown, ...latestOf(occurrences.latest), ...routesOf(occurrences.routes));
+}
+
+/** Who has mended it says so: should it come again, that is an alert at once. */
+function resolver(id) {
+  const told = el("span", { role: "alert" });
+  const go = async () => {
+    try {
+      await change(`errors/${encodeURIComponent(id)}`, { action: "resolve" });
+      setText(told, "Resolved. Should it come again, there is an alert at once.");
+    } catch (error) {
+      setText(told, visible(error.message));
+    }
+  };
+  return el("p", {}, el("button", { type: "button", click: go }, "Resolve"), " ", told);
+}
+
+function latestOf(latest) {
+  if (!latest?.length) return [];
+  const heads = ["When", "Request", "Route", "Answered", "Worker"].map((each) => el("th", { scope: "col" }, each));
+  const lines = latest.map((each) => {
+    const answer = [each.status_code, words(each.outcome ?? "")].filter(Boolean).join(", ");
+    const cells = [timeAgo(each.at), idOf(each.request_id), el("code", {}, visible(each.route)), answer, String(each.pid ?? "")];
+    return el("tr", {}, ...cells.map((cell) => el("td", {}, cell)));
+  });
+  const caption = el("caption", { class: "unseen" }, "Last occurrences");
+  const grid = el("table", {}, caption, el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...lines));
+  return [el("h3", {}, "Last occurrences"), el("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": "Table: Last occurrences" }, grid)];
+}
+
+/** An id that can be taken along to the log; where the browser lets no page write, it is marked. */
+function idOf(id) {
+  if (!id) return "outside of any";
+  const name = `id-${(ids += 1)}`;
+  const code = el("code", { id: name }, visible(id));
+  const copy = async () => {
+    try {
+      await navigator.clipboard.writeText(id);
+      setText(button, "Copied");
+    } catch {
+      getSelection().selectAllChildren(code);
+    }
+  };
+  const button = el("button", { type: "button", "aria-describedby": name, click: copy }, "Copy");
+  return el("span", { class: "acts" }, code, button);
 }
 
 function routesOf(routes) {
