@@ -1,5 +1,6 @@
 """The demo tells the truth: what it sends is what the kit sees, and it notices when it is not."""
 
+import asyncio
 import copy
 import dataclasses
 import itertools
@@ -10,6 +11,9 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.error
+import urllib.request
+import zlib
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -21,16 +25,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from asgi_errorkit.alerts import Webhook
 from asgi_errorkit.demo.app import create_app
 from asgi_errorkit.demo.checks import SECRET, Log, Seen, checks, read_log
+from asgi_errorkit.demo.inbox import Inbox, Notices
+from asgi_errorkit.demo.incidents import CIRCUIT_ALERT, DEATH_ALERT, MEMORY_ALERT
 from asgi_errorkit.demo.kinds import KINDS, plan
 from asgi_errorkit.demo.ledger import Ledger, Sent
-from asgi_errorkit.demo.record import private_directory
-from asgi_errorkit.demo.report import report
+from asgi_errorkit.demo.living import live_on
+from asgi_errorkit.demo.report import report, ways_to_look
+from asgi_errorkit.demo.restoring import MOST_BYTES, RAW, Reel, packed_frames
 from asgi_errorkit.demo.run import main, observe
-from asgi_errorkit.demo.server import HOST, Server, ServerError
+from asgi_errorkit.demo.sending import client_for
+from asgi_errorkit.demo.server import HOST, ServerError
+from asgi_errorkit.demo.stage import Stage, staged
+from asgi_errorkit.demo.surroundings import Surroundings
 from asgi_errorkit.demo.tables import pretty, section, table
+from asgi_errorkit.demo.upscaler import Upscaler, upscaled_size
 from asgi_errorkit.demo.video import MOST_PIXELS, Film, gif, look_at
+from asgi_errorkit.demo.visit import Planned
+from asgi_errorkit.demo.waiting import until_healthy
+from asgi_errorkit.errors import PublicError
 from asgi_errorkit.testing import request
 
 # Films
@@ -130,6 +145,133 @@ async def test_a_video_that_was_ordered_is_rendered_after_the_answer() -> None:
     assert (await request(kit, "GET", f"/videos/{video_id}")).json()["status"] == "completed"
 
 
+async def test_without_an_upscaler_a_fallback_answers_and_says_why() -> None:
+    """The error is counted all the same, as that of another service."""
+    kit = create_app()
+    reply = await request(kit, "GET", "/videos/sample_video/upscaled")
+    assert (reply.status, reply.headers["x-fallback"]) == (200, "callable")
+    assert reply.json() == {"upscaled": False, "because": "ConnectionError"}
+    assert kit.get_error_stats()["errors_by_type"] == {"external_service": 1}
+    assert kit.get_error_stats()["failed_requests"] == 0
+
+
+async def test_without_a_token_the_ops_app_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So it is for who serves the demo's app by hand, and has given none."""
+    monkeypatch.delenv("ASGI_ERRORKIT_TOKEN", raising=False)
+    headers = [(b"host", b"localhost"), (b"authorization", b"Bearer None")]
+    reply = await request(create_app(), "GET", "/_errorkit/status", headers=headers)
+    assert reply.status == 404
+
+
+def test_the_app_is_told_of_its_surroundings_by_its_environment() -> None:
+    around = Surroundings(token="t" * 20, hook="http://x/y", secret="s", upscaler_port=7)
+    assert Surroundings.of({**around.as_environment(), "PATH": "/bin"}) == around
+    assert Surroundings().as_environment() == {}
+    assert Surroundings.of({"ASGI_ERRORKIT_TOKEN": ""}) == Surroundings()
+
+
+# What stands around it
+
+
+async def test_the_upscaler_answers_late_while_it_is_slow_and_at_once_when_it_is_well() -> None:
+    with Upscaler() as upscaler:
+        assert await upscaled_size(upscaler.port, 21) == 42
+        upscaler.slow_down()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await upscaled_size(upscaler.port, 1)
+        waiting = asyncio.create_task(upscaled_size(upscaler.port, 1))
+        await asyncio.sleep(0)
+        upscaler.recover()
+        assert await waiting == 2
+        assert await upscaled_size(upscaler.port, 3) == 6
+
+
+async def test_an_upscaler_that_is_gone_cannot_be_reached() -> None:
+    """It ends also while callers wait, and leaves nobody at its port."""
+    with Upscaler() as upscaler:
+        port = upscaler.port
+        upscaler.slow_down()
+        waiting = asyncio.create_task(upscaled_size(port, 1))
+        await asyncio.sleep(0.05)
+    with pytest.raises(ConnectionError):
+        await upscaled_size(port, 1)
+    await asyncio.wait([waiting])
+    with pytest.raises(ConnectionError):
+        await upscaled_size(None, 1)
+
+
+_NOTICE: dict[str, Any] = {"id": "1", "type": "TEST", "alerts": []}
+
+
+def test_the_inbox_takes_what_is_signed_with_its_secret_and_nothing_else() -> None:
+    with Inbox("the secret") as inbox:
+        Webhook(inbox.url, secret="the secret")(_NOTICE)
+        for wrong in ("another", None):
+            with pytest.raises(Exception, match="answered 401"):
+                Webhook(inbox.url, secret=wrong)(_NOTICE)
+        notices = inbox.notices()
+        assert (notices.all, notices.again, notices.refused) == ([_NOTICE], 0, 2)
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(inbox.url, data=b"", timeout=5)
+
+
+def _notice(number: int, *alerts: tuple[str, str, float]) -> dict[str, Any]:
+    """A notice of alerts of one type, each with its key, status, and since when."""
+    listed = [
+        {"type": "T", "key": key, "status": status, "since": since, "message": f"{key} at {since}"}
+        for key, status, since in alerts
+    ]
+    return {"id": f"n{number}", "type": "T", "alerts": listed}
+
+
+def test_an_alert_that_is_listed_again_has_begun_but_once() -> None:
+    """Whoever is told of another of its type is told that it goes on; one that came back is two."""
+    arrived = [
+        _notice(1, ("T:a", "firing", 10.0)),
+        _notice(2, ("T:a", "firing", 10.01), ("T:b", "firing", 12.0)),
+        _notice(2, ("T:a", "firing", 10.01), ("T:b", "firing", 12.0)),
+        _notice(3, ("T:a", "resolved", 10.0), ("T:b", "firing", 12.0)),
+        _notice(4, ("T:a", "firing", 50.0), ("T:c", "happened", 51.0)),
+    ]
+    notices = Notices(arrived)
+    assert (len(notices.all), notices.again) == (4, 1)
+    assert [notices.begun(key) for key in ("T", "T:a", "T:b", "T:c", "T:d")] == [4, 2, 1, 1, 0]
+    assert [notices.ended(key) for key in ("T", "T:a", "T:b")] == [1, 1, 0]
+    assert (notices.naming("T", "a at 50"), notices.naming("T", "nothing")) == (1, 0)
+    told = [(alert["key"], alert["status"]) for alert in notices.alerts()]
+    assert told == [
+        ("T:a", "firing"),
+        ("T:b", "firing"),
+        ("T:a", "resolved"),
+        ("T:a", "firing"),
+        ("T:c", "happened"),
+    ]
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 700, 10**6])
+def test_a_film_is_restored_whatever_pieces_it_comes_in(piece_bytes: int) -> None:
+    reel, film = Reel(), zlib.compress(bytes(10**6), wbits=RAW)
+    for place in range(0, len(film), piece_bytes):
+        reel.take(film[place : place + piece_bytes])
+    assert reel.size == 10**6
+
+
+def test_the_film_of_the_incident_is_as_long_as_one_may_be() -> None:
+    reel = Reel()
+    for piece in packed_frames():
+        reel.take(piece)
+    assert reel.size == MOST_BYTES
+
+
+def test_a_film_that_is_too_long_is_refused_however_small_it_came() -> None:
+    """So the worker grows by no more than it is meant to."""
+    with pytest.raises(PublicError):
+        Reel().take(zlib.compress(bytes(MOST_BYTES + 1), 1, RAW))
+    with pytest.raises(zlib.error):
+        Reel().take(b"no film at all")
+
+
 # The traffic
 
 
@@ -176,8 +318,8 @@ def test_the_traffic_knows_every_error_type_and_outcome_that_a_client_can_cause(
 
 @pytest.fixture(scope="module")
 def observed() -> tuple[Ledger, Seen]:
-    with private_directory() as record, Server(record) as server:
-        return observe(server, requests=60, seed=5)
+    with staged() as stage:
+        return observe(stage, Planned(requests=60, seed=5))
 
 
 def test_what_was_sent_was_seen(observed: tuple[Ledger, Seen]) -> None:
@@ -188,11 +330,20 @@ def test_what_was_sent_was_seen(observed: tuple[Ledger, Seen]) -> None:
 
 
 def test_the_looks_of_the_report_are_accounted_for(observed: tuple[Ledger, Seen]) -> None:
-    """What the maker sent and what the report asked add up to what the log tells."""
+    """What the maker sent, the incidents, and what the report asked add up to what the log tells."""
     ledger, seen = observed
     own = {sent.kind for sent in ledger.own}
     assert own == {"GET /health", "GET /status", "GET /errors/groups", "GET /videos"}
-    assert len(seen.log.ends) == 60 + len(ledger.own)
+    assert len(seen.log.ends) == 60 + len(ledger.of_incidents) + len(ledger.own)
+
+
+def test_the_incidents_are_what_they_are_said_to_be(observed: tuple[Ledger, Seen]) -> None:
+    """Calls that took too long, and calls that were refused at once, were answered by a fallback."""
+    ledger, seen = observed
+    why = {sent.fallback_for for sent in ledger.of_incidents}
+    assert why >= {None, "DeadlineExceededError", "CircuitOpenError"}
+    assert seen.incidents is not None
+    assert "trouble.py" in seen.incidents.block.where
 
 
 def _one_request_more(ledger: Ledger, seen: Seen) -> None:
@@ -252,9 +403,79 @@ def _another_suspect(ledger: Ledger, seen: Seen) -> None:
     seen.record.crashes[0]["suspects"][0]["request_id"] = "of nobody"
 
 
+def _change(seen: Seen, **parts: Any) -> None:
+    for name, value in parts.items():
+        object.__setattr__(seen, name, value)  # it is a copy, and this test's own
+
+
+def _incidents(seen: Seen) -> Any:
+    return seen.incidents
+
+
+def _change_incidents(seen: Seen, **parts: Any) -> None:
+    _change(seen, incidents=dataclasses.replace(_incidents(seen), **parts))
+
+
+def _another_figure_of_operators(ledger: Ledger, seen: Seen) -> None:
+    seen.operated.errors["total_errors"] += 1
+
+
+def _a_stranger_let_in(ledger: Ledger, seen: Seen) -> None:
+    _change(seen, operated=dataclasses.replace(seen.operated, stranger=200))
+
+
+def _a_call_refused_more(ledger: Ledger, seen: Seen) -> None:
+    n = next(n for n, s in enumerate(ledger.entries) if s.fallback_for == "CircuitOpenError")
+    ledger.entries[n] = dataclasses.replace(ledger.entries[n], fallback_for="another error")
+
+
+def _a_circuit_that_stays_open(ledger: Ledger, seen: Seen) -> None:
+    _change_incidents(seen, outage=dataclasses.replace(_incidents(seen).outage, closed=False))
+
+
+def _another_line_blamed(ledger: Ledger, seen: Seen) -> None:
+    _change_incidents(seen, block=dataclasses.replace(_incidents(seen).block, where="x.py:1 other"))
+
+
+def _memory_that_nobody_saw_grow(ledger: Ledger, seen: Seen) -> None:
+    _change_incidents(seen, growth=dataclasses.replace(_incidents(seen).growth, seen=False))
+
+
+def _an_alert_untold(ledger: Ledger, seen: Seen) -> None:
+    notices = _incidents(seen).notices
+    notices.all = [notice for notice in notices.all if notice["type"] != MEMORY_ALERT]
+
+
+def _an_alert_never_over(ledger: Ledger, seen: Seen) -> None:
+    kept = lambda alert: (alert["key"], alert["status"]) != (CIRCUIT_ALERT, "resolved")  # noqa: E731
+    for notice in _incidents(seen).notices.all:
+        notice["alerts"] = [alert for alert in notice["alerts"] if kept(alert)]
+
+
+def _an_alert_told_twice(ledger: Ledger, seen: Seen) -> None:
+    notices = _incidents(seen).notices
+    again = copy.deepcopy(next(n for n in notices.all if n["type"] == DEATH_ALERT))
+    again["alerts"][0]["since"] += 5
+    notices.all.append(again)
+
+
+def _the_token_in_the_log(ledger: Ledger, seen: Seen) -> None:
+    _change(seen, log=dataclasses.replace(seen.log, secrets=1))
+
+
 @pytest.mark.parametrize(
     "change",
     [
+        _another_figure_of_operators,
+        _a_stranger_let_in,
+        _a_call_refused_more,
+        _a_circuit_that_stays_open,
+        _another_line_blamed,
+        _memory_that_nobody_saw_grow,
+        _an_alert_untold,
+        _an_alert_never_over,
+        _an_alert_told_twice,
+        _the_token_in_the_log,
         _one_request_more,
         _another_status,
         _another_type,
@@ -284,7 +505,8 @@ def test_a_log_is_read_whatever_it_holds(tmp_path: Path) -> None:
     """Lines that are no JSON object are counted, as are secrets, wherever they stand."""
     file = tmp_path / "log"
     file.write_bytes(b'{"event": "request_start"}\n{"eve\n[1]\n\xff' + SECRET.encode() + b"\n")
-    assert read_log(file) == Log([{"event": "request_start"}], broken=3, secrets=1)
+    assert read_log(file, SECRET, "r2") == Log([{"event": "request_start"}], broken=3, secrets=2)
+    assert read_log(file) == Log([{"event": "request_start"}], broken=3)
 
 
 # The report
@@ -405,7 +627,8 @@ def test_one_failure_is_shown_as_it_was_logged_and_answered(
     line = sections["One line of the request log"]
     assert f'    "request_id": "{sent.request_id}",' in line
     assert '    "event": "request_error",' in line
-    assert any(re.match(r'    "traceback": "Traceback .+ \.\.\. .+"$', text) for text in line)
+    # Last, but for what is told of a request that had to wait.
+    assert any(re.match(r'    "traceback": "Traceback .+ \.\.\. .+",?$', text) for text in line)
 
 
 def test_without_an_error_a_line_of_the_log_is_shown_alone(observed: tuple[Ledger, Seen]) -> None:
@@ -446,9 +669,12 @@ def test_the_command_ends_with_0_when_all_agrees(
     """And nothing is left of the record of its servers, which it keeps apart from any other."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setenv("ASGI_ERRORKIT_DIR", str(tmp_path / "of another app"))
-    assert main(["--requests", "20", "--seed", "3"]) == 0
+    assert main(["--requests", "20", "--seed", "3", "--no-incidents"]) == 0
     assert list(tmp_path.iterdir()) == []
     told = capsys.readouterr().out
+    assert re.search(
+        r"live: http://127\.0\.0\.1:\d+/_errorkit/#token=[\w-]{43}$", told, re.MULTILINE
+    )
     for title in ("Sent", "Outcomes", "Errors by type", "Durations", "Slowest", "Lines", "Does it"):
         assert re.search(rf"^{title}", told, re.MULTILINE)
     assert "agree, exactly" in told
@@ -485,7 +711,7 @@ def test_the_command_ends_with_1_when_somebody_else_was_there(
     stranger: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """More was seen than was sent, and that is said."""
-    assert main(["--requests", "40", "--port", str(stranger)]) == 1
+    assert main(["--requests", "40", "--port", str(stranger), "--no-incidents"]) == 1
     told = capsys.readouterr().out
     assert re.search(r"The log: request_start: \d+ sent, \d+ seen", told)
     assert "Somebody else may have sent requests to this port" in told
@@ -518,34 +744,124 @@ def test_an_option_that_makes_no_sense_is_refused(
     assert words in capsys.readouterr().err
 
 
+def _kill(stage: Stage) -> None:
+    stage.server.process.kill()
+    stage.server.process.wait()
+
+
 def test_a_server_that_dies_is_told() -> None:
-    with private_directory() as record, Server(record) as server:
-        server.process.kill()
-        server.process.wait()
+    with staged() as stage:
+        _kill(stage)
         with pytest.raises(ServerError, match="ended"):
-            observe(server, requests=1)
-    assert not server.log.exists()
+            observe(stage, Planned(requests=1))
+    assert not stage.server.log.exists()
+
+
+def test_a_server_that_dies_amid_the_incidents_is_told() -> None:
+    """And none of them is waited for any more."""
+    with staged() as stage:
+
+        def say(text: str) -> None:
+            if "becomes slow" in text:
+                _kill(stage)
+
+        with pytest.raises(ServerError, match="ended"):
+            observe(stage, Planned(requests=1, say=say))
+
+
+async def test_what_stays_has_one_incident_after_the_other() -> None:
+    """Until it is cancelled, and beside them requests keep coming."""
+    said: list[str] = []
+    enough = asyncio.Event()
+
+    def say(text: str) -> None:
+        said.append(text)
+        if "is killed" in text:
+            enough.set()
+
+    with staged() as stage:
+        async with client_for(stage.server.url) as client:
+            await until_healthy(stage.server, client, Ledger())
+        living = asyncio.create_task(
+            live_on(stage, Planned(requests=1, say=say), between_seconds=0.5)
+        )
+        waiting = asyncio.create_task(enough.wait())
+        await asyncio.wait([living, waiting], timeout=60, return_when=asyncio.FIRST_COMPLETED)
+        assert waiting.done()
+        assert not living.done()
+        living.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await living
+        assert stage.server.process.poll() is None
+    assert any("blocks the event loop" in text for text in said)
+
+
+def test_all_ways_to_look_are_told() -> None:
+    """With what they need: the token, the record, the port."""
+    with staged() as stage:
+        text = "\n".join(ways_to_look(stage, incidents=True))
+        assert "an incident about once a minute" in text
+        for needed in (
+            f"{stage.server.url}/_errorkit/#token={stage.token}",
+            f"asgi-errorkit top {stage.server.record}",
+            f"asgi-errorkit crashes {stage.server.record}",
+            f'curl -H "Authorization: Bearer {stage.token}" {stage.server.url}/_errorkit/errors/',
+        ):
+            assert needed in text
+        assert "incident" not in "\n".join(ways_to_look(stage, incidents=False))
+
+
+def _started(*options: str, runtime: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "asgi_errorkit", "demo", "--requests", "5", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "XDG_RUNTIME_DIR": str(runtime)},
+    )
+
+
+def _told(demo: "subprocess.Popen[str]", pattern: str) -> "re.Match[str]":
+    """The next line of its output that has this; its last words, if there is none."""
+    assert demo.stdout is not None
+    assert demo.stderr is not None
+    for line in demo.stdout:
+        found = re.search(pattern, line)
+        if found:
+            return found
+    pytest.fail(f"it ended without {pattern!r}: {demo.stderr.read()}")
+
+
+def _assert_nobody_at(port: int) -> None:
+    with pytest.raises(ConnectionRefusedError), socket.create_connection((HOST, port), timeout=5):
+        pass
+
+
+def test_a_demo_that_is_interrupted_amid_an_incident_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Neither a server nor its record, and no traceback."""
+    with _started(runtime=tmp_path) as demo:
+        port = int(_told(demo, r":(\d+)$")[1])
+        _told(demo, "becomes slow")
+        demo.send_signal(signal.SIGINT)
+        rest, said = demo.communicate()
+    assert demo.returncode == 130
+    assert rest.endswith("\nstopped\n")
+    assert said == ""
+    assert list(tmp_path.iterdir()) == []
+    _assert_nobody_at(port)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_an_interrupted_demo_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
     """Neither a server nor its record."""
-    demo: subprocess.Popen[Any] = subprocess.Popen(
-        [sys.executable, "-m", "asgi_errorkit", "demo", "--keep", "--requests", "5"],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1", "XDG_RUNTIME_DIR": str(tmp_path)},
-    )
-    with demo:
-        assert demo.stdout is not None
-        port = next(int(found[1]) for line in demo.stdout if (found := re.search(r":(\d+)$", line)))
-        next(line for line in demo.stdout if line.startswith("Its request log"))
+    with _started("--keep", "--no-incidents", runtime=tmp_path) as demo:
+        port = int(_told(demo, r":(\d+)$")[1])
+        _told(demo, "^Its request log")
         assert len(list(tmp_path.iterdir())) == 1
         demo.send_signal(number)
-        advice = demo.stdout.read()
+        advice, _ = demo.communicate()
     assert demo.returncode == 0
     assert "asgi-errorkit serve" in advice
     assert "--keep" not in advice, "that has just been done"
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(ConnectionRefusedError), socket.create_connection((HOST, port), timeout=5):
-        pass
+    _assert_nobody_at(port)

@@ -4,10 +4,13 @@ Serve it by hand with ``uvicorn asgi_errorkit.demo.app:app``.
 """
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
+import orjson
+import psutil
 from fastapi import (
     APIRouter,
     BackgroundTasks,
@@ -22,15 +25,37 @@ from fastapi.requests import HTTPConnection
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from asgi_errorkit import ErrorKit, ErrorType, MiddlewareStack, PublicError
+from asgi_errorkit import (
+    Answer,
+    CircuitPolicy,
+    ErrorKit,
+    ErrorType,
+    FallbackMiddleware,
+    MiddlewareStack,
+    PublicError,
+    fail_after,
+)
+from asgi_errorkit.alerts import Alerts, Thresholds, Timing
+from asgi_errorkit.attempt import Failing
+from asgi_errorkit.demo.restoring import Reel
 from asgi_errorkit.demo.studio import MODELS, Studio, Video
-from asgi_errorkit.demo.trouble import TROUBLES, damaged_stream, load_weights
+from asgi_errorkit.demo.surroundings import Surroundings
+from asgi_errorkit.demo.trouble import TROUBLES, damaged_stream, load_weights, pack_tightly
+from asgi_errorkit.demo.upscaler import CIRCUIT, upscaled_size
 from asgi_errorkit.demo.video import Film, draw, look_at
+from asgi_errorkit.exchange import Exchange
+from asgi_errorkit.ops import Ops
 
 __all__ = ["app", "create_app"]
 
 _CHUNK_BYTES = 1024
 _UPLOAD_LIMIT_BYTES = 4 * 1024 * 1024
+_UPSCALER_SECONDS = 1.0
+_UPSCALER_POLICY = CircuitPolicy(
+    window_calls=10, minimum_number_of_calls=5, open_seconds=2, max_open_seconds=3
+)
+_MUCH_MEMORY_MB = 100.0
+_BLOCKED_AFTER_SECONDS = 0.1
 
 watching = APIRouter()
 videos = APIRouter(prefix="/videos")
@@ -38,13 +63,47 @@ videos = APIRouter(prefix="/videos")
 
 def create_app() -> ErrorKit:
     """The API, set up first and wrapped last: what is wrapped is finished."""
+    around = Surroundings.of(os.environ)
     api = FastAPI(title="AI Video API")
     api.state.studio = Studio()
+    api.state.upscaler_port = around.upscaler_port
     api.include_router(watching)
     api.include_router(videos)
-    kit = MiddlewareStack().create_middleware_stack(api)
+    stack = MiddlewareStack()
+    stack.add_middleware(FallbackMiddleware, fallbacks={"GET /videos/{id}/upscaled": _as_it_is})
+    kit = ErrorKit(
+        api,
+        stack=stack,
+        alerts=_alerts(around),
+        ops=Ops(token=around.token),
+        blocked_after_seconds=_BLOCKED_AFTER_SECONDS,
+    )
     api.state.kit = kit
     return kit
+
+
+def _alerts(around: Surroundings) -> Alerts:
+    """Of what is worth an alert in a demo, and told within seconds: nobody stays for minutes."""
+    used_mb = psutil.Process().memory_info().rss / 2**20
+    return Alerts(
+        to=[around.hook] if around.hook else [],
+        secret=around.secret,
+        thresholds=Thresholds(memory_mb=used_mb + _MUCH_MEMORY_MB),
+        timing=Timing(
+            wait_seconds=1,
+            interval_seconds=2,
+            repeat_seconds=3600,
+            resolve_seconds=4,
+            most_per_hour=1000,
+        ),
+        every_seconds=1,
+    )
+
+
+def _as_it_is(exchange: Exchange, failing: Failing) -> Answer:
+    """What is answered where the upscaler has not: the video in the size that it has, and why."""
+    told = {"upscaled": False, "because": type(failing.exc).__name__}
+    return Answer(200, [(b"content-type", b"application/json")], orjson.dumps(told))
 
 
 def _kit(connection: HTTPConnection) -> ErrorKit:
@@ -139,11 +198,38 @@ async def upload(request: Request) -> dict[str, int]:
     return {"bytes": len(image), "frames": seen.frames, "width": seen.width, "height": seen.height}
 
 
+@videos.post("/restore")
+async def restore(request: Request) -> dict[str, int]:
+    """Unpacks an old film as it streams in, and keeps all of it in memory until it is there."""
+    reel = Reel()
+    async for piece in request.stream():
+        await asyncio.to_thread(reel.take, piece)
+    return {"bytes": reel.size}
+
+
 @videos.get("/{video_id}")
 async def one_video(video_id: str, studio: TheStudio) -> dict[str, Any]:
     if video_id in TROUBLES:
         await TROUBLES[video_id]()
     return _described(await _found(studio, video_id))
+
+
+@videos.get("/{video_id}/upscaled")
+async def upscaled(
+    request: Request, video_id: str, kit: TheKit, studio: TheStudio
+) -> dict[str, Any]:
+    """In twice the size, by a service that is asked only while its circuit is closed."""
+    video = await _found(studio, video_id)
+    async with kit.tracker.breaker(CIRCUIT, _UPSCALER_POLICY), fail_after(_UPSCALER_SECONDS):
+        size = await upscaled_size(request.app.state.upscaler_port, video.film.size)
+    return {"upscaled": True, "size": size}
+
+
+@videos.get("/{video_id}/packed")
+async def packed(video_id: str, studio: TheStudio) -> dict[str, int]:
+    """Forgets that nothing else runs meanwhile: what takes long belongs into a thread."""
+    video = await _found(studio, video_id)
+    return {"bytes": len(pack_tightly(video.image))}
 
 
 @videos.get("/{video_id}/download")

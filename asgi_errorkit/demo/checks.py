@@ -8,6 +8,13 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from asgi_errorkit.demo.aftermath import (
+    Incidents,
+    Operated,
+    of_incidents,
+    of_notices,
+    of_operators,
+)
 from asgi_errorkit.demo.killing import Killed
 from asgi_errorkit.demo.ledger import FAILED, Ledger
 from asgi_errorkit.demo.record import Record
@@ -15,6 +22,7 @@ from asgi_errorkit.demo.record import Record
 __all__ = ["SECRET", "Check", "Log", "Seen", "checks", "events", "read_log"]
 
 SECRET = "hunter2"  # noqa: S105  it stands in a query that is sent, and must not in the log
+_BLOCKED = "loop_blocked"  # a busy machine may have more of them, of whichever request
 _ENDS = ("request_complete", "request_error", "websocket_close")
 
 
@@ -40,6 +48,11 @@ class Log:
     secrets: int = 0
 
     @property
+    def expected(self) -> list[dict[str, Any]]:
+        """All lines but those of what blocked the event loop: nobody knows how many there are."""
+        return [line for line in self.lines if line.get("event") != _BLOCKED]
+
+    @property
     def ends(self) -> list[dict[str, Any]]:
         return [line for line in self.lines if line.get("event") in _ENDS]
 
@@ -48,11 +61,15 @@ class Log:
 class Seen:
     """What the kit told. ``looked_after`` is how much the ledger held when ``status`` was read.
 
-    ``killed`` is the worker that was killed after that; ``record`` is of both workers.
+    ``killed`` is the worker that was killed after that; ``record`` is of both workers, ``crashes``
+    what the ops app told of them; ``incidents`` is None when there were none.
     """
 
     status: Mapping[str, Any]
     looked_after: int
+    operated: Operated
+    crashes: list[dict[str, Any]]
+    incidents: Incidents | None
     groups: list[dict[str, Any]]
     videos: Mapping[str, int]
     log: Log
@@ -60,8 +77,8 @@ class Seen:
     record: Record
 
 
-def read_log(path: Path) -> Log:
-    """The log in a file of JSON lines, whatever it holds."""
+def read_log(path: Path, *secrets: str) -> Log:
+    """The log in a file of JSON lines, whatever it holds, and how often these secrets stand in it."""
     raw = path.read_bytes()
     lines, broken = [], 0
     for text in raw.splitlines():
@@ -73,7 +90,7 @@ def read_log(path: Path) -> Log:
             lines.append(line)
         else:
             broken += 1
-    return Log(lines, broken, raw.count(SECRET.encode()))
+    return Log(lines, broken, sum(raw.count(each.encode()) for each in secrets))
 
 
 def events(ledger: Ledger) -> Counter[str]:
@@ -89,6 +106,8 @@ def checks(ledger: Ledger, seen: Seen) -> list[Check]:
         *_of_groups(ledger, seen),
         *_of_log(ledger, seen.log),
         *_of_record(ledger, seen.killed, seen.record),
+        *of_operators(ledger.until(seen.operated.looked_after), seen.operated, seen.crashes),
+        *_of_incidents(ledger, seen),
     ]
     return [Check(*check) for check in found]
 
@@ -137,16 +156,22 @@ def _of_record(ledger: Ledger, killed: Killed, record: Record) -> _Checks:
     yield part, "its request, as the first suspect", 1, first.count(killed.request_id)
 
 
+def _of_incidents(ledger: Ledger, seen: Seen) -> _Checks:
+    if seen.incidents is not None:
+        yield from of_incidents(ledger, seen.operated, seen.incidents, seen.log.lines)
+        yield from of_notices(seen.incidents.notices, seen.killed)
+
+
 def _of_log(ledger: Ledger, log: Log) -> _Checks:
     part = "The log"
-    logged = Counter(str(line.get("event")) for line in log.lines)
+    logged = Counter(str(line.get("event")) for line in log.expected)
     yield from _each(part, "", events(ledger), logged)
     yield from _each(part, "status ", ledger.statuses(), Counter(_status(e) for e in log.ends))
     yield part, "websocket sessions", len(ledger.sessions), _number(log, "websocket_close")
     yield from _of_ids(ledger, log)
     yield from _of_sizes(ledger, log)
     yield part, "lines that are no JSON object", 0, log.broken
-    yield part, "secrets of queries told", 0, log.secrets
+    yield part, "secrets of queries, or the token", 0, log.secrets
 
 
 def _of_ids(ledger: Ledger, log: Log) -> _Checks:

@@ -14,8 +14,8 @@ from asgi_errorkit.spool.host import Host
 
 __all__ = ["Killed", "kill_amid_request"]
 
-_LISTED_SECONDS = 10.0
-_FOUND_SECONDS = 10.0
+_LISTED_SECONDS = 30.0
+_FOUND_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,8 @@ __all__ = ["KINDS", "Kind", "plan"]
 class Kind:
     """One kind of request, and what has to come of it, in the words of the kit.
 
-    ``grouped`` tells that an exception escapes the app; a kind of twice the ``weight`` is sent
+    ``grouped`` tells that an exception escapes the app; where it ``may_fall_back`` a fallback's answer
+    will do as well; a kind of twice the ``weight`` is sent
     twice as often.
     """
 
@@ -23,6 +24,7 @@ class Kind:
     error_type: str | None = None
     session: bool = False
     grouped: bool = False
+    may_fall_back: bool = False
     weight: int = 1
 
 

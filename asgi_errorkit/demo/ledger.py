@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 __all__ = ["FAILED", "Ledger", "Sent"]
 
@@ -12,7 +13,8 @@ class Sent:
     """One request or websocket session as its client knows it.
 
     ``status`` is None when nothing came back; ``outcome`` and ``error_type`` are in the words of
-    the kit; ``grouped`` tells that an exception was to escape the app; ``got_all`` that the client
+    the kit; ``by`` says whether the traffic maker sent it, an incident is made of it, or the report
+    has looked; ``fallback_for`` is what a fallback has answered for; ``grouped`` tells that an exception was to escape the app; ``got_all`` that the client
     read to the end; ``answer`` is the body that told of an error; ``wrong`` what did not come back
     as it should have.
     """
@@ -23,7 +25,8 @@ class Sent:
     outcome: str
     error_type: str | None = None
     session: bool = False
-    own: bool = False
+    by: Literal["traffic", "incident", "report"] = "traffic"
+    fallback_for: str | None = None
     grouped: bool = False
     got_all: bool = True
     sent_bytes: int = 0
@@ -68,7 +71,11 @@ class Ledger:
 
     @property
     def own(self) -> list[Sent]:
-        return [sent for sent in self.entries if sent.own]
+        return [sent for sent in self.entries if sent.by == "report"]
+
+    @property
+    def of_incidents(self) -> list[Sent]:
+        return [sent for sent in self.entries if sent.by == "incident"]
 
     @property
     def wrong(self) -> list[Sent]:

@@ -3,21 +3,26 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
+from textwrap import wrap
 from typing import Any
 
 import orjson
 
+from asgi_errorkit.demo.aftermath import Incidents
 from asgi_errorkit.demo.agreement import agreement, verdict
 from asgi_errorkit.demo.checks import Check, Seen
 from asgi_errorkit.demo.ledger import Ledger, Sent
+from asgi_errorkit.demo.operating import MOUNTED_AT
+from asgi_errorkit.demo.stage import Stage
 from asgi_errorkit.demo.tables import Row, pretty, section, table
 
-__all__ = ["LOOK_AROUND", "YOUR_OWN_APP", "report"]
+__all__ = ["LOOK_AROUND", "YOUR_OWN_APP", "report", "ways_to_look"]
 
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 _MOST_ROUTES = 6
 _HERE = "asgi_errorkit/demo/"
 _MOST_GROUPS = 20
+_WIDTH = 78
 
 
 YOUR_OWN_APP = """
@@ -31,10 +36,27 @@ or without touching its code:
   asgi-errorkit serve yourpackage.main:app --port 8000
 """
 LOOK_AROUND = """
-To look around in the demo by hand:
+To look around in the demo by hand, at its live page and in a terminal, while it goes on:
 
-  asgi-errorkit demo --keep --port 8000
+  asgi-errorkit demo --keep
 """
+
+
+def ways_to_look(stage: Stage, *, incidents: bool) -> Iterator[str]:
+    """What there is to look at while the demo stays."""
+    url, record = stage.server.url, stage.server.record
+    now_and_then = ", and an incident about once a minute" if incidents else ""
+    yield ""
+    yield f"The demo goes on at {url} until Ctrl-C, with light traffic{now_and_then}. Look at:"
+    yield f"  {stage.page}"
+    yield "  in a terminal, with the record of its workers (pip install 'asgi-errorkit[cli]'):"
+    for command in ("top", "crashes", "errors"):
+        yield f"    asgi-errorkit {command} {record}"
+    yield "  as JSON, all that the page shows:"
+    yield f'    curl -H "Authorization: Bearer {stage.token}" {url}{MOUNTED_AT}/errors/stats'
+    yield "  failures, as a client gets them:"
+    yield f"    {url}/videos/database_video"
+    yield f"Its request log: {stage.server.log}"
 
 
 def report(ledger: Ledger, seen: Seen, checks: Sequence[Check], *, encoding: str) -> str:
@@ -48,6 +70,7 @@ def report(ledger: Ledger, seen: Seen, checks: Sequence[Check], *, encoding: str
         "Slowest routes, in milliseconds": _routes(stats),
         "Errors that escaped the app, grouped by where they come from": _groups(seen.groups),
         "A second worker, killed amid a request, as the record tells of it": _crashes(seen),
+        **_alerts(seen),
         "Lines of the request log": _events(seen),
         **_example(ledger, seen),
         "Does it agree? What was sent = what was seen": agreement(checks, encoding=encoding),
@@ -60,11 +83,13 @@ def report(ledger: Ledger, seen: Seen, checks: Sequence[Check], *, encoding: str
 
 def _requests(ledger: Ledger, seen: Seen) -> Iterator[str]:
     own = Counter(sent.kind for sent in ledger.own)
-    asked = len(ledger) - len(ledger.own)
+    asked = len(ledger) - len(ledger.own) - len(ledger.of_incidents)
+    incidents = Counter(sent.kind for sent in ledger.of_incidents)
     sessions = len(ledger.sessions)
     rows: list[Row] = [
         ("requests by the traffic maker", asked - sessions),
         ("websocket sessions by the traffic maker", sessions),
+        *((f"incidents: {kind}", number) for kind, number in incidents.items()),
         *((f"looks of this report: {kind}", number) for kind, number in own.items()),
         ("in all", len(ledger)),
     ]
@@ -197,6 +222,28 @@ def _crashes(seen: Seen) -> Iterator[str]:
     yield f"  The {number} requests that it had answered before are on record too."
 
 
+def _alerts(seen: Seen) -> dict[str, Iterator[str]]:
+    """Of the incidents; nothing else has made alerts worth a section."""
+    if seen.incidents is None:
+        return {}
+    return {"Alerts, as they arrived at a webhook": _notices(seen.incidents)}
+
+
+def _notices(incidents: Incidents) -> Iterator[str]:
+    """What is new of errors is in a section of its own already."""
+    alerts = incidents.notices.alerts()
+    shown = [alert for alert in alerts if alert["type"] != "NEW_ERROR"]
+    head, *lines = table(
+        ("alert", "status", "severity"),
+        [(alert["type"], alert["status"], alert["severity"]) for alert in shown],
+    )
+    yield head
+    for alert, line in zip(shown, lines, strict=True):
+        yield line
+        yield from wrap(alert["message"], _WIDTH, initial_indent="    ", subsequent_indent="    ")
+    yield f"  and NEW_ERROR, of {len(alerts) - len(shown)} groups of errors"
+
+
 def _events(seen: Seen) -> Iterator[str]:
     events = Counter(str(line.get("event")) for line in seen.log.lines)
     yield from table(("event", "lines"), _falling(events))
@@ -211,15 +258,16 @@ def _example(ledger: Ledger, seen: Seen) -> dict[str, Iterator[str]]:
     logged = [sent for sent in ledger.entries if sent.request_id in lines]
     if not logged:
         return {}
-    sent = min(logged, key=_how_dull)
+    sent = min(logged, key=lambda each: _how_dull(each, lines[each.request_id]))
     sections = {"One line of the request log": pretty(lines[sent.request_id])}
     if sent.answer:
         sections["What its client was answered"] = pretty(orjson.loads(sent.answer))
     return sections
 
 
-def _how_dull(sent: Sent) -> tuple[bool, bool]:
-    return not sent.answer, sent.outcome != "server_error"
+def _how_dull(sent: Sent, line: Mapping[str, Any]) -> tuple[bool, bool, bool]:
+    """The first error of a group alone is logged with its traceback."""
+    return not sent.answer, sent.outcome != "server_error", "traceback" not in line
 
 
 def _falling(counts: Mapping[str, int]) -> list[tuple[str, int]]:

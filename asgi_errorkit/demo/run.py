@@ -8,27 +8,24 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from types import FrameType
-from typing import Any
 
 import httpx
 
-from asgi_errorkit.demo.checks import Log, Seen, checks, events, read_log
-from asgi_errorkit.demo.killing import kill_amid_request
-from asgi_errorkit.demo.kinds import plan
+from asgi_errorkit.demo.checks import SECRET, Log, Seen, checks, events, read_log
 from asgi_errorkit.demo.ledger import Ledger
-from asgi_errorkit.demo.record import Record, private_directory, read_record
-from asgi_errorkit.demo.report import LOOK_AROUND, YOUR_OWN_APP, report
-from asgi_errorkit.demo.sending import client_for
+from asgi_errorkit.demo.living import live_on
+from asgi_errorkit.demo.record import Record, read_record
+from asgi_errorkit.demo.report import LOOK_AROUND, YOUR_OWN_APP, report, ways_to_look
 from asgi_errorkit.demo.server import Server, ServerError
-from asgi_errorkit.demo.traffic import look, make_traffic
-from asgi_errorkit.demo.waiting import POLL_SECONDS, turns, until_healthy
+from asgi_errorkit.demo.stage import Stage, staged
+from asgi_errorkit.demo.visit import AT_ONCE, Planned, visit
+from asgi_errorkit.demo.waiting import POLL_SECONDS, turns
 from asgi_errorkit.spool.directory import SpoolError
 
 __all__ = ["main", "observe"]
 
-_AT_ONCE = 8
-_QUIET_SECONDS = 20.0
 _LOG_SECONDS = 5.0
 
 
@@ -36,12 +33,8 @@ def main(arguments: Sequence[str]) -> int:
     """Run the demo: 0 when all that was sent was seen, 1 when not, 130 when interrupted."""
     options = _options(arguments)
     try:
-        with (
-            _ended_like_an_error(),
-            private_directory() as record,
-            Server(record, options.port) as server,
-        ):
-            return _show(server, options)
+        with _ended_like_an_error(), staged(options.port) as stage:
+            return _show(stage, options)
     except (ServerError, SpoolError, httpx.HTTPError) as error:
         print(f"asgi-errorkit demo: {error or type(error).__name__}", file=sys.stderr)
         return 1
@@ -54,7 +47,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="asgi-errorkit demo",
         description="Serve an AI video API wrapped by ErrorKit, send it traffic of every success "
-        "and failure, and show what the kit saw beside what was sent.",
+        "and failure, make incidents, and show what the kit saw beside what was sent.",
     )
     parser.add_argument(
         "--requests", type=_number_within(1, 20_000), default=300, help="how many (300)"
@@ -64,80 +57,69 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         "--port", type=_number_within(0, 65535), default=0, help="where to serve (a free port)"
     )
     parser.add_argument(
-        "--keep", action="store_true", help="leave the server running until Ctrl-C, to look around"
+        "--no-incidents",
+        dest="incidents",
+        action="store_false",
+        help="send the traffic and kill a worker, but have nothing else go wrong",
+    )
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="leave the server running until Ctrl-C, with light traffic and an incident a minute, "
+        "to look around",
     )
     return parser.parse_args(arguments)
 
 
-def observe(
-    server: Server, *, requests: int, seed: int = 1, keep: bool = False
-) -> tuple[Ledger, Seen]:
+def observe(stage: Stage, planned: Planned, *, keep: bool = False) -> tuple[Ledger, Seen]:
     """Send the traffic to a server that was just started; what was sent, and what the kit saw.
 
-    A second one is killed meanwhile. The server is stopped before its log is read, unless it is to
+    A second one is killed after that. The server is stopped before its log is read, unless it is to
     be kept.
     """
-    ledger = Ledger()
-    told = asyncio.run(_visit(server, ledger, requests, seed))
+    ledger, server = Ledger(), stage.server
+    told = asyncio.run(visit(stage, ledger, planned))
     if not keep:
         server.stop()
-    log = _log(server, ledger)
+    log = _log(stage, ledger)
     sent = len(ledger) + len(told["killed"].answered)
     return ledger, Seen(log=log, record=_record(server, sent), **told)
 
 
-def _show(server: Server, options: argparse.Namespace) -> int:
-    print(f"The AI video API on FastAPI, wrapped by ErrorKit, under uvicorn at {server.url}")
-    print(f"{options.requests} requests, {_AT_ONCE} at once, seed {options.seed} ...", flush=True)
+def _show(stage: Stage, options: argparse.Namespace) -> int:
     started_at = time.perf_counter()
-    ledger, seen = observe(server, requests=options.requests, seed=options.seed, keep=options.keep)
+
+    def say(text: str) -> None:
+        first, *more = text.splitlines()
+        print(f"{time.perf_counter() - started_at:5.1f} s  {first}")
+        print("".join(f"         {line}\n" for line in more), end="", flush=True)
+
+    planned = Planned(
+        requests=options.requests, seed=options.seed, incidents=options.incidents, say=say
+    )
+    print(f"The AI video API on FastAPI, wrapped by ErrorKit, under uvicorn at {stage.server.url}")
+    print(f"{options.requests} requests, {AT_ONCE} at once, seed {options.seed} ...", flush=True)
+    ledger, seen = observe(stage, planned, keep=options.keep)
     print(f"done in {time.perf_counter() - started_at:.1f} s, start and end of the server included")
     verified = checks(ledger, seen)
     print(report(ledger, seen, verified, encoding=sys.stdout.encoding or "ascii"))
     if options.keep:
-        _keep(server)
+        _keep(stage, planned)
     advice = YOUR_OWN_APP if options.keep else YOUR_OWN_APP + LOOK_AROUND
     print(advice, end="", flush=True)
     return 0 if all(check.holds for check in verified) else 1
 
 
-async def _visit(server: Server, ledger: Ledger, requests: int, seed: int) -> dict[str, Any]:
-    """Wait for the server, send the traffic, and ask the app what it saw."""
-    async with client_for(server.url) as client:
-        await until_healthy(server, client, ledger)
-        with Server(server.record) as victim:  # it starts while the other has its traffic
-            await make_traffic(client, plan(seed, requests), ledger, seed=seed, at_once=_AT_ONCE)
-            server.check()
-            status, looked_after = await _when_quiet(client, ledger)
-            return {
-                "status": status,
-                "looked_after": looked_after,
-                "groups": await look(client, "/errors/groups", ledger),
-                "videos": await look(client, "/videos", ledger),
-                "killed": await kill_amid_request(victim, server.record),
-            }
-
-
-async def _when_quiet(client: httpx.AsyncClient, ledger: Ledger) -> tuple[dict[str, Any], int]:
-    """The status when only this look at it is in flight, and what the ledger held before."""
-    for _ in turns(_QUIET_SECONDS):
-        held = len(ledger)
-        status = await look(client, "/status", ledger)
-        if status["performance_stats"]["in_flight"] <= 1:
-            break
-        await asyncio.sleep(POLL_SECONDS)
-    return status, held
-
-
-def _log(server: Server, ledger: Ledger) -> Log:
+def _log(stage: Stage, ledger: Ledger) -> Log:
     """The log, as soon as it holds all that is expected; else as it is after a while."""
-    log = read_log(server.log)
+    server = stage.server
     for _ in turns(_LOG_SECONDS):
-        if len(log.lines) >= events(ledger).total() or server.process.poll() is not None:
+        log = read_log(server.log, SECRET, stage.token)
+        if len(log.expected) >= events(ledger).total() or server.process.poll() is not None:
             break
         time.sleep(POLL_SECONDS)
-        log = read_log(server.log)
-    return log
+    in_errors = server.errors.read_bytes().count(stage.token.encode())
+    return replace(log, secrets=log.secrets + in_errors)
 
 
 def _record(server: Server, sent: int) -> Record:
@@ -150,20 +132,12 @@ def _record(server: Server, sent: int) -> Record:
     return record
 
 
-def _keep(server: Server) -> None:
+def _keep(stage: Stage, planned: Planned) -> None:
     try:
-        print(f"\nThe demo goes on at {server.url} until Ctrl-C. Try:")
-        for path in ("/videos/database_video", "/videos/model_video", "/status", "/errors/groups"):
-            print(f"  {server.url}{path}")
-        print("Its record, with the death of the second server:")
-        for command in ("crashes", "errors", "stats"):
-            print(f"  asgi-errorkit {command} {server.record}")
-        print(f"Its request log: {server.log}", flush=True)
-        server.process.wait()
+        print("\n".join(ways_to_look(stage, incidents=planned.incidents)), flush=True)
+        asyncio.run(live_on(stage, planned))
     except KeyboardInterrupt:
         print()
-    else:
-        server.check()
 
 
 @contextmanager

@@ -14,7 +14,18 @@ from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK, Inv
 
 from asgi_errorkit.demo.video import Film, gif
 
-__all__ = ["ID_HEADER", "Came", "Sender", "Wire", "ask", "client_for", "follow", "order", "upload"]
+__all__ = [
+    "ID_HEADER",
+    "Came",
+    "Sender",
+    "Wire",
+    "ask",
+    "client_for",
+    "follow",
+    "order",
+    "post_slowly",
+    "upload",
+]
 
 ID_HEADER = "x-request-id"
 PATIENCE_SECONDS = 30.0
@@ -29,6 +40,7 @@ class Came:
     status: int | None = None
     ended: Literal["complete", "cut", "left"] = "complete"
     error_type: str | None = None
+    fallback_for: str | None = None
     answer: bytes = b""
     sent_bytes: int = 0
     got_bytes: int = 0
@@ -99,6 +111,18 @@ def upload(*, announced: bool) -> Sender:
     return send
 
 
+def post_slowly(path: str, request_id: str, content: AsyncIterator[bytes], size: int) -> Sender:
+    """Send a body of that size as it comes, under an id that is known before."""
+
+    async def send(wire: Wire, came: Came) -> None:
+        came.given_id = request_id
+        headers = {ID_HEADER: request_id}
+        await _exchange(wire, came, "POST", path, headers=headers, content=content)
+        came.sent_bytes = size
+
+    return send
+
+
 def follow(video_id: str, *, leave: bool = False) -> Sender:
     """Follow a video's progress by websocket to its end, or leave after the second message."""
 
@@ -154,6 +178,8 @@ async def _read(response: httpx.Response, came: Came, *, leave: bool) -> None:
     if response.headers.get("content-type") == "application/problem+json":
         came.answer = bytes(body)
         came.error_type = orjson.loads(body)["error"]["context"]["error_type"]
+    if "x-fallback" in response.headers:
+        came.fallback_for = orjson.loads(body)["because"]
 
 
 async def _listen(socket: ClientConnection, came: Came, *, leave: bool) -> None:

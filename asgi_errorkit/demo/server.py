@@ -5,10 +5,13 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import IO, Self
+
+from asgi_errorkit.demo.surroundings import Surroundings
 
 __all__ = ["HOST", "Server", "ServerError"]
 
@@ -24,13 +27,15 @@ class ServerError(Exception):
 class Server:
     """Runs while its with-statement lasts; then it is asked to leave, and made to if it does not.
 
-    It keeps its record in the directory ``record``; ``port`` 0 takes a free one. Its standard
+    It keeps its record in the directory ``record``; ``port`` 0 takes a free one; ``around`` is what
+    its app is told of. Its standard
     output, which is the request log, goes to the file ``log``, its errors to ``errors``; both are
     gone afterwards. Raises ServerError on entering when the port is taken.
     """
 
-    def __init__(self, record: Path, port: int = 0) -> None:
+    def __init__(self, record: Path, port: int = 0, around: Surroundings | None = None) -> None:
         self.record = record
+        self.around = around or Surroundings()
         self._wanted_port = port
         self.port = 0
 
@@ -44,7 +49,8 @@ class Server:
         self.log = Path(self._folder.name, "requests.jsonl")
         self.errors = Path(self._folder.name, "errors.txt")
         with self.log.open("wb") as log, self.errors.open("wb") as errors:
-            self.process = _start(self.record, self.port, log, errors)
+            told = {**self.around.as_environment(), "ASGI_ERRORKIT_DIR": str(self.record)}
+            self.process = _start(self.port, told, log, errors)
         return self
 
     def __exit__(
@@ -77,16 +83,13 @@ class Server:
                 raise
 
 
-def _start(record: Path, port: int, log: IO[bytes], errors: IO[bytes]) -> "subprocess.Popen[bytes]":
+def _start(
+    port: int, told: Mapping[str, str], log: IO[bytes], errors: IO[bytes]
+) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "uvicorn", _APP, "--host", HOST, "--port", str(port)]
     # Idle connections outlive the client's patience, so that no request meets a closing one.
     command += ["--no-access-log", "--log-level", "warning", "--timeout-keep-alive", "30"]
-    # The environment may ask uvicorn for other things, such as more workers.
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name != "WEB_CONCURRENCY" and not name.startswith("UVICORN_")
-    }
+    environment = {name: value for name, value in os.environ.items() if not _is_in_the_way(name)}
     flags = 0
     if sys.platform == "win32":
         flags = subprocess.CREATE_NEW_PROCESS_GROUP  # only a group can be sent Ctrl-Break
@@ -96,7 +99,17 @@ def _start(record: Path, port: int, log: IO[bytes], errors: IO[bytes]) -> "subpr
         stdout=log,
         stderr=errors,
         creationflags=flags,
-        env={**environment, "ASGI_ERRORKIT_DIR": str(record)},
+        env={**environment, **told},
+    )
+
+
+def _is_in_the_way(name: str) -> bool:
+    """What asks uvicorn or the kit for other things, such as more workers, or for a way to the
+    loopback by a proxy."""
+    return (
+        name == "WEB_CONCURRENCY"
+        or name.startswith(("UVICORN_", "ASGI_ERRORKIT_"))
+        or name.lower() in ("http_proxy", "https_proxy", "all_proxy")
     )
 
 

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import orjson
@@ -14,7 +14,10 @@ from asgi_errorkit.demo.kinds import Kind
 from asgi_errorkit.demo.ledger import Ledger, Sent
 from asgi_errorkit.demo.sending import ID_HEADER, Came, Wire
 
-__all__ = ["look", "make_traffic"]
+__all__ = ["look", "make_traffic", "send_one"]
+
+_TYPES_OF_FALLBACKS = {"DeadlineExceededError": "timeout"}
+"""Errors by class, as far as they are not those of another service that is down."""
 
 
 async def make_traffic(
@@ -36,7 +39,7 @@ async def look(client: httpx.AsyncClient, path: str, ledger: Ledger) -> Any:
     ledger.add(
         Sent(
             kind=f"GET {path}",
-            own=True,
+            by="report",
             request_id=response.headers.get(ID_HEADER, ""),
             status=response.status_code,
             outcome="ok",
@@ -51,10 +54,19 @@ async def look(client: httpx.AsyncClient, path: str, ledger: Ledger) -> Any:
 
 async def _work_off(waiting: Iterator[tuple[Kind, Wire]], ledger: Ledger) -> None:
     for kind, wire in waiting:
-        ledger.add(await _sent(kind, wire))
+        await send_one(kind, wire, ledger)
 
 
-async def _sent(kind: Kind, wire: Wire) -> Sent:
+async def send_one(
+    kind: Kind, wire: Wire, ledger: Ledger, *, by: Literal["traffic", "incident"] = "traffic"
+) -> Sent:
+    """Send one request, and enter it into the ledger when it has ended."""
+    sent = await _sent(kind, wire, by)
+    ledger.add(sent)
+    return sent
+
+
+async def _sent(kind: Kind, wire: Wire, by: Literal["traffic", "incident"]) -> Sent:
     came = Came()
     wrong = None
     try:
@@ -66,9 +78,11 @@ async def _sent(kind: Kind, wire: Wire) -> Sent:
         request_id=came.request_id,
         status=came.status,
         outcome=_outcome(kind, came),
-        error_type=kind.error_type,
+        error_type=_error_type(kind, came),
+        by=by,
+        fallback_for=came.fallback_for,
         session=kind.session,
-        grouped=kind.grouped,
+        grouped=kind.grouped or came.fallback_for is not None,
         got_all=came.ended != "left",
         sent_bytes=came.sent_bytes,
         got_bytes=came.got_bytes,
@@ -78,6 +92,12 @@ async def _sent(kind: Kind, wire: Wire) -> Sent:
         answer=came.answer,
         wrong=wrong or _wrong(kind, came),
     )
+
+
+def _error_type(kind: Kind, came: Came) -> str | None:
+    if came.fallback_for is None:
+        return kind.error_type
+    return _TYPES_OF_FALLBACKS.get(came.fallback_for, "external_service")
 
 
 def _outcome(kind: Kind, came: Came) -> str:
@@ -90,13 +110,16 @@ def _outcome(kind: Kind, came: Came) -> str:
         return "client_disconnect"
     if came.status >= 400:
         return "client_error" if came.status < 500 else "server_error"
+    if came.fallback_for is not None:
+        return "fallback"
     return kind.outcome if kind.outcome == "background_failed" else "ok"
 
 
 def _wrong(kind: Kind, came: Came) -> str | None:
     """What did not come back as it should have."""
     outcome = _outcome(kind, came)
-    if (came.status, outcome) != (kind.status, kind.outcome):
+    is_wanted = outcome == kind.outcome or (kind.may_fall_back and outcome == "fallback")
+    if came.status != kind.status or not is_wanted:
         return f"expected {kind.status} {kind.outcome}, got {came.status} {outcome}"
     if came.error_type not in (None, kind.error_type):
         return f"expected the error type {kind.error_type}, was told {came.error_type}"

@@ -13,7 +13,7 @@ from asgi_errorkit.demo.traffic import look
 __all__ = ["POLL_SECONDS", "turns", "until_healthy"]
 
 POLL_SECONDS = 0.05
-_START_SECONDS = 30.0
+_START_SECONDS = 60.0
 
 
 def turns(seconds: float) -> Iterator[None]:
