@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SEED := $(VENV)/.seeded
 
-.PHONY: demo test long check bench clean
+.PHONY: demo test screenshots long check bench clean
 
 demo: $(VENV)/.demo  ## serve the demo app, send it traffic, print what the kit saw
 	$(BIN)/asgi-errorkit demo
@@ -17,6 +17,9 @@ test: $(SEED)  ## run the tests, with the branch coverage of the core
 # be begun when all others are done.
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile \
 		--no-loadscope-reorder --cov --cov-report=term:skip-covered --cov-fail-under=95
+
+screenshots: $(SEED)  ## take the pictures of README anew, in a headless browser
+	ASGI_ERRORKIT_PICTURES=docs/images $(BIN)/python -m pytest tests/browser/test_pictures.py
 
 long: $(SEED)  ## kill ten thousand workers, and look whether their records are right
 	$(BIN)/python -m tests.spool.killed --kills 10000

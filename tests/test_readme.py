@@ -2,6 +2,7 @@
 
 import logging
 import re
+import tomllib
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -59,3 +60,15 @@ async def test_an_example_runs(block: str) -> None:
 
 def test_there_are_examples() -> None:
     assert len(BLOCKS) >= 8
+
+
+def test_the_pictures_are_there_and_small() -> None:
+    """Those that README shows, no others, and none of them in what is installed."""
+    shown = set(re.findall(r'(?:src|srcset)="(docs/images/[^"]+)"', README.read_text("utf-8")))
+    lying = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/images/*")}
+    assert shown == lying
+    assert shown
+    assert all((ROOT / path).stat().st_size < 200_000 for path in shown)
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]["build"]
+    assert build["targets"]["wheel"] == {"packages": ["asgi_errorkit"]}
+    assert "docs" in build["targets"]["sdist"]["include"]

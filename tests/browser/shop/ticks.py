@@ -1,0 +1,3 @@
+"""How long the evening of the pictures is."""
+
+TICKS = 60

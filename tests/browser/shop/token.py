@@ -1,0 +1,3 @@
+"""The token of the shop's operators."""
+
+TOKEN = "t0ken-of-the-shop-and-nobody-else"
