@@ -69,7 +69,8 @@ class LoopWatch:
 
     @property
     def exists(self) -> bool:
-        return self.loop.loop() is not None
+        loop = self.loop.loop()
+        return loop is not None and not (hasattr(loop, "is_closed") and loop.is_closed())
 
     @property
     def is_asked(self) -> bool:

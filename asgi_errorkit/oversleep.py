@@ -51,6 +51,10 @@ class Wait:
         self._due_at = self._clock() + pause
         return pause
 
+    def begin_again(self) -> None:
+        """As if it were over now, and as long a one began."""
+        self.begin(self._pause)
+
     def is_late(self) -> bool:
         return self._late_seconds() > 0
 

@@ -98,6 +98,8 @@ Measured: a thread that drains costs twice as much, and holds requests up for lo
 
 _PORTIONS = 8  # that the thread drains before it writes
 
+_LONG_TICK_SECONDS = 0.01  # after which whoever looks at each wait has not for too long
+
 _NAP_SECONDS = 0.0001  # long enough for whoever waits for the interpreter to get it
 
 _MANY_SEATS = 64
@@ -363,15 +365,22 @@ class Recorder:
 
     def tick(self) -> None:
         """One turn of the background thread: sample the process when due, then flush."""
-        for look in self._wakers:
-            look()
-        if self.clock() - self._sampled_at >= self._sample_seconds:
+        woke_at = self._look()
+        if woke_at - self._sampled_at >= self._sample_seconds:
             self._sample()
         self._drain_in_pieces()
         asked, self._asked = self._asked, []
         self._flush_writers()
         for each in asked:
             each.set()
+        if self.clock() - woke_at > _LONG_TICK_SECONDS:
+            self._look()
+
+    def _look(self) -> float:
+        """Have those look who want to as often as the thread waits; the time now."""
+        for look in self._wakers:
+            look()
+        return self.clock()
 
     def sampled(self) -> ProcessSample:
         """The latest figures of the process; the first are taken now if there are none yet."""
@@ -437,7 +446,9 @@ class Recorder:
             self.ledger.rest()
 
     def on_wake(self, look: Callable[[], None]) -> None:
-        """Have ``look`` called as soon as the background thread wakes, before all else."""
+        """Have ``look`` called as soon as the background thread wakes, before all else, and after a
+        long turn once more.
+        """
         if look not in self._wakers:
             self._wakers.append(look)
 

@@ -152,6 +152,7 @@ class Watchdog:
 
     def _start(self) -> None:
         self._wait = Wait(self._clock)
+        self._wait.begin(self.threshold_seconds / LOOKS)  # its first look may be late too
         try:
             self._thread = threading.Thread(
                 target=_look_until_gone,
@@ -229,10 +230,8 @@ class Watchdog:
         seen = None
         if not waits and (is_to_blame or now >= watch.look_at):
             seen = glimpse(frame, watch.base, watch.loop.loop(), watch.unseen_seconds(now, late))
-        # A little is what any busy machine does, and then a block is one all the same.
-        if late.seconds >= self.threshold_seconds and not is_to_blame:
-            watch.excuse(late.seconds, now)
-            self.stopped_seconds += late.seconds
+        if not is_to_blame:
+            self._excuse(watch, late, now)
         self._take(watch)
         if not watch.is_asked:
             if waits:
@@ -244,6 +243,12 @@ class Watchdog:
             self.debugged += seen.is_debugged
             watch.add(seen, now)
         return watch.ask()
+
+    def _excuse(self, watch: LoopWatch, late: Late, now: float) -> None:
+        # A little is what any busy machine does, and then a block is one all the same.
+        if late.seconds >= self.threshold_seconds:
+            watch.excuse(late.seconds, now)
+            self.stopped_seconds += late.seconds
 
     def _take(self, watch: LoopWatch) -> None:
         """What is over becomes one of the blocks, if it took long enough."""
@@ -267,9 +272,30 @@ class Watchdog:
             or other.threshold_seconds > block.seconds
         )
 
+    def _catch_up(self) -> None:
+        """Before what is over is told: the thread that should have looked may come after who asks.
+
+        The loop itself cannot look where it is, and says only what it is not to blame for.
+        """
+        if not self._wait.is_late():
+            return
+        if threading.get_ident() not in self._watched:
+            self.look()
+            return
+        now, late = self._clock(), self._wait.over()
+        if late.seconds < self.threshold_seconds:
+            return
+        for watch in list(self._watched.values()):
+            if not watch.is_to_blame(late):
+                self._excuse(watch, late, now)
+            elif not watch.is_asked and not watch.glimpses:
+                self.unseen += 1
+        self._wait.begin_again()
+
     def _settle(self) -> None:
         """Take up what is over and the thread has not looked at since."""
         with self._lock:
+            self._catch_up()
             for watch in list(self._watched.values()):
                 self._take(watch)
 
@@ -287,6 +313,7 @@ class Watchdog:
     def _since(self, first: float) -> list[Block]:
         """The blocks that ended after this, and those that go on as long as they have until now."""
         with self._lock:
+            self._catch_up()
             now, is_sole = self._clock(), len(self._watched) == 1
             going_on = [watch.so_far(now, is_sole) for watch in self._watched.values()]
             over = takewhile(lambda block: block.ended_at > first, reversed(self._blocks.latest))

@@ -1,6 +1,7 @@
 """The watchdog: who held the event loop up, and whom."""
 
 import asyncio
+import contextvars
 import gc
 import io
 import json
@@ -11,6 +12,7 @@ import threading
 import time
 import weakref
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import trio
@@ -25,7 +27,7 @@ from asgi_errorkit import (
     oversleep,
 )
 from asgi_errorkit.blocks import Block, Blocks, mark
-from asgi_errorkit.exchange import ENDED, EXTRA, begin
+from asgi_errorkit.exchange import ENDED, EXTRA, OPENER, begin
 from asgi_errorkit.loop_stack import Glimpse, base_of, blamed
 from asgi_errorkit.loop_watch import LoopWatch
 from asgi_errorkit.oversleep import Late, Used, Wait
@@ -96,9 +98,26 @@ def told(kit, stream, event):
 
 
 def of(dog, function):
-    """The block of a function; a machine that is busy may have others."""
-    (block,) = [each for each in dog.blocks() if each["where"].endswith(f" {function}")]
-    return block
+    """The latest block of a function; a machine that is busy may have others."""
+    return next(each for each in dog.blocks() if each["where"].endswith(f" {function}"))
+
+
+def run_until(is_seen, loop, main):
+    """Run it again while a busy machine keeps the watchdog from looking, or leaves it no time."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    is_over = False
+    while not is_over:
+        # A thread of its own: the first request of a thread has the loop watched.
+        thread = threading.Thread(target=run, args=(loop, main))
+        thread.start()
+        thread.join(DEADLINE_SECONDS)
+        is_over = is_seen()
+        assert is_over or time.monotonic() < deadline
+        time.sleep(0.0 if is_over else LONG_SECONDS)  # until the watch of the former has gone
+
+
+def has(dog, function):
+    return lambda: any(block["where"].endswith(f" {function}") for block in dog.blocks())
 
 
 def longest_ms(dog):
@@ -148,32 +167,42 @@ def test_blames_who_blocks_and_tells_whom_that_held_up(loop):
         await answer(send)
 
     kit, dog, stream = watched(app)
+    rounds = [0]
 
     async def main():
+        rounds[0] += 1
         for way in WAYS:
 
             async def block(way=way):
                 await sleep(loop, LONG_SECONDS / 10)
-                await request(kit, f"of-{way}", f"/{way}")
+                await request(kit, f"of-{way}-{rounds[0]}", f"/{way}")
 
-            await at_once(loop, partial(request, kit, f"with-{way}", "/wait"), block)
+            waits = partial(request, kit, f"with-{way}-{rounds[0]}", "/wait")
+            await at_once(loop, waits, block)
         await sleep(loop, 0.05)
 
-    run(loop, main)
+    def is_seen():
+        latest = {block["request_id"] for block in dog.blocks(1_000)}
+        return latest >= {f"of-{way}-{rounds[0]}" for way in WAYS}
+
+    run_until(is_seen, loop, main)
     ended = {line["request_id"]: line for line in told(kit, stream, "request_complete")}
-    blocks = {line["request_id"]: line for line in told(kit, stream, "loop_blocked")}
+    blocks = {block["request_id"]: block for block in dog.blocks(1_000)}
     for way, (_, function) in WAYS.items():
-        file, _, name = blocks[f"of-{way}"]["where"].partition(" ")
+        who, with_it = f"of-{way}-{rounds[0]}", f"with-{way}-{rounds[0]}"
+        file, _, name = blocks[who]["where"].partition(" ")
         assert "test_watchdog.py:" in file and name == function
-        own, other = ended[f"of-{way}"], ended[f"with-{way}"]
-        assert own["blocked_by"] == other["blocked_by"] == blocks[f"of-{way}"]["where"]
+        own, other = ended[who], ended[with_it]
+        assert own["blocked_by"] == other["blocked_by"] == blocks[who]["where"]
         assert own["blocked_ms"] > 100 and other["blocked_ms"] > 100
-        assert other["blocked_by_request"] == f"of-{way}" and "blocked_by_request" not in own
-        assert own["held_up"] == [f"with-{way}"] and own["held_up_count"] == 1
-    assert blocks["of-first"]["source"] == "time.sleep(LONG_SECONDS)  # first"
-    assert blocks["of-first"]["stack"][-1].endswith("first_way")
-    assert {block["request_id"] for block in dog.blocks()} >= set(ended) & set(blocks)
-    assert dog.totals()[blocks["of-first"]["where"]].longest_seconds > 0.1
+        assert other["blocked_by_request"] == who and "blocked_by_request" not in own
+        assert own["held_up"] == [with_it] and own["held_up_count"] == 1
+    first = blocks[f"of-first-{rounds[0]}"]
+    assert first["source"] == "time.sleep(LONG_SECONDS)  # first"
+    assert first["stack"][-1].endswith("first_way")
+    lines = {line["where"]: line for line in told(kit, stream, "loop_blocked")}
+    assert lines[first["where"]]["source"] == first["source"]
+    assert dog.totals()[first["where"]].longest_seconds > 0.1
     assert dog.observer_errors == 0
 
 
@@ -194,7 +223,7 @@ def test_a_task_that_a_request_has_started_is_its_own(loop):
         await request(kit, "starts-it")
         await sleep(loop, 0.05)
 
-    run(loop, main)
+    run_until(has(dog, "first_way"), loop, main)
     block = of(dog, "first_way")
     assert block["request_id"] == "starts-it" and block["stack"][0].endswith("inner")
 
@@ -213,7 +242,7 @@ def test_a_callback_of_asyncio_is_blamed_too():
         await request(kit, "calls-it")
         await asyncio.sleep(0.05)
 
-    run("asyncio", main)
+    run_until(has(dog, "first_way"), "asyncio", main)
     assert of(dog, "first_way")["request_id"] == "calls-it"
 
 
@@ -338,7 +367,7 @@ def test_it_rests_while_nothing_happens_and_sees_all_the_same():
         await request(kit, "blocks", "/block")
         await asyncio.sleep(0.05)
 
-    run("asyncio", main)
+    run_until(has(dog, "first_way"), "asyncio", main)
     assert of(dog, "first_way")["request_id"] == "blocks"
     assert dog._wanted.is_set()
 
@@ -387,6 +416,144 @@ async def _two_ways(scope, receive, send):
     elif scope["path"] == "/w":
         await asyncio.sleep(3 * LONG_SECONDS)
     await answer(send)
+
+
+def told_blocks(kit, stream):
+    return {line["request_id"] for line in told(kit, stream, "loop_blocked")}
+
+
+def test_of_kits_within_and_beside_one_another_one_tells():
+    """The one whose request it was; what was nobody's is told by the first at the loop."""
+
+    async def app(scope, receive, send):
+        if scope["path"] == "/nobody's":
+            loop, nothing = asyncio.get_running_loop(), contextvars.Context()
+            loop.call_soon(second_way, context=nothing)
+            await asyncio.sleep(0.01)
+        elif scope["path"] == "/block":
+            first_way()
+        await answer(send)
+
+    inner, inner_dog, inner_log = watched(app)
+    outer, outer_dog, outer_log = watched(inner)
+    beside, beside_dog, beside_log = watched(app)
+    deaf = ErrorKit(app)
+    deaf_dog = Watchdog(deaf.tracker.recorder)
+
+    async def main():
+        for kit in (deaf, outer, beside):
+            await request(kit, "first", "/none")
+        for kit, path in [(outer, "/block"), (beside, "/block"), (beside, "/nobody's")]:
+            await request(kit, "outer" if kit is outer else "beside", path)
+            await asyncio.sleep(0.05)
+
+    dogs = (inner_dog, outer_dog, beside_dog, deaf_dog)
+    whose = {"outer", "beside", None}
+    run_until(
+        lambda: all({b["request_id"] for b in dog.blocks(1_000)} >= whose for dog in dogs),
+        "asyncio",
+        main,
+    )
+    assert not told_blocks(inner, inner_log)
+    assert {"outer", None} <= told_blocks(outer, outer_log)
+    assert "beside" in told_blocks(beside, beside_log)
+    assert "beside" not in told_blocks(outer, outer_log) | told_blocks(deaf, inner_log)
+
+
+def test_who_tells_later_leaves_the_short_ones_to_others():
+    """A kit further out that tells only of long blocks keeps nobody from telling of the rest."""
+    inner, inner_dog, inner_log = watched(_two_ways)
+    outer, outer_dog, outer_log = watched(inner, threshold_seconds=60)
+
+    async def main():
+        await request(outer, "short", "/block")
+        await asyncio.sleep(0.05)
+
+    run_until(has(inner_dog, "first_way"), "asyncio", main)
+    assert "short" in told_blocks(inner, inner_log)
+    assert not told_blocks(outer, outer_log) and not outer_dog.blocks()
+
+
+def test_a_kit_looks_and_tells_by_default(watched_loops):
+    """Its log says who blocks, without a word of the user's."""
+    stream = io.StringIO()
+    stack = MiddlewareStack()
+    stack.add_middleware(StructuredLoggingMiddleware, stream=stream)
+    kit = ErrorKit(_two_ways, stack=stack)
+
+    async def main():
+        await request(kit, "blocks", "/block")
+        await asyncio.sleep(0.05)
+
+    run_until(has(kit.watchdog, "first_way"), "asyncio", main)
+    assert "blocks" in told_blocks(kit, stream)
+    assert "blocks" in {block["request_id"] for block in kit.status()["blocks"]}
+
+
+def test_many_short_loops_leave_nothing_behind():
+    """A loop for each request, as test clients make them, costs one watch and one thread at most."""
+    kit, dog, _ = watched(_two_ways)
+    threads = []
+    for n in range(50):
+        client = threading.Thread(target=run, args=("asyncio", partial(request, kit, f"{n}", "/")))
+        client.start()
+        client.join(DEADLINE_SECONDS)
+        run("asyncio", partial(request, kit, f"here-{n}", "/"))
+        threads.append(dog._thread)
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while len(dog._watched) > 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    alive = {thread for thread in threads if thread is not None and thread.is_alive()}
+    assert len(alive) <= 1
+
+
+def test_a_sync_endpoint_that_sleeps_in_a_thread_blocks_nobody():
+    """What runs in a thread pool leaves the loop free."""
+
+    async def app(scope, receive, send):
+        await asyncio.to_thread(first_way)
+        await answer(send)
+
+    kit, dog, _ = watched(app)
+    run("asyncio", partial(request, kit, "in a thread"))
+    assert "first_way" not in str(dog.blocks())
+
+
+async def test_threads_without_a_common_lock_are_not_looked_at(monkeypatch):
+    """To read the frames of one that runs may crash the interpreter then."""
+    recorder = Recorder(flush_seconds=None)
+    dog = Watchdog(recorder)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+        dog._watch(recorder)
+        assert dog._thread is None and dog._watched == {}
+    recorder.running = True
+    dog._watch(recorder)
+    assert dog._thread is not None
+    recorder.running = False
+
+
+async def test_where_no_thread_can_be_made_it_does_not_look(monkeypatch):
+    """A subinterpreter that allows no thread of the background refuses to make one."""
+    recorder = Recorder(flush_seconds=None)
+    dog = Watchdog(recorder)
+
+    def refuse(*_, **__):
+        raise RuntimeError("daemon threads are disabled in this interpreter")
+
+    monkeypatch.setattr(threading, "Thread", refuse)
+    dog._watch(recorder)
+    assert dog._thread is None and dog.look_errors == 0
+
+
+async def test_a_loop_unlike_others_costs_no_request(monkeypatch):
+    """What cannot be watched is counted."""
+    recorder = Recorder(flush_seconds=None)
+    dog = Watchdog(recorder)
+    monkeypatch.setattr("asgi_errorkit.watchdog.running_loop", lambda: 1)  # no reference to it
+    dog._watch(recorder)
+    assert dog.look_errors == 1
 
 
 def test_the_thread_ends_with_the_recorder():
@@ -457,6 +624,8 @@ def test_refuses_what_cannot_work(options, error):
         Watchdog(Recorder()).on_block(None)
     with pytest.raises(ValueError, match="latest"):
         Watchdog(Recorder()).blocks(0)
+    with pytest.raises(ValueError, match="most"):
+        Watchdog(Recorder()).lines(0)
 
 
 def test_a_broken_observer_is_counted():
@@ -594,6 +763,16 @@ def test_one_line_is_told_of_once_in_a_while_with_its_count():
     assert blocks.by_line["a.py:1 f"].longest_seconds == 1.0
 
 
+def test_the_lines_that_block_for_longest_come_first():
+    """With how often, how long in all, and the longest."""
+    dog = Watchdog(Recorder(flush_seconds=None))
+    for where, seconds in [("a.py:1 f", 0.2), ("b.py:2 g", 0.5), ("a.py:1 f", 0.4)]:
+        dog._blocks.add(Block(0.0, seconds, seconds, where))
+    first = {"where": "a.py:1 f", "count": 2, "total_ms": 600.0, "longest_ms": 400.0}
+    assert dog.lines(1) == [first]
+    assert [line["where"] for line in dog.lines()] == ["a.py:1 f", "b.py:2 g"]
+
+
 def test_lines_and_blocks_are_bounded():
     """However many lines block, the oldest goes."""
     blocks = Blocks()
@@ -603,8 +782,12 @@ def test_lines_and_blocks_are_bounded():
     assert "a.py:999 f" in blocks.by_line and "a.py:0 f" not in blocks.by_line
 
 
+RECORDER = Recorder(flush_seconds=None)
+
+
 def record(request_id, started, ended):
     state = begin({"path": "/"}, {}, request_id, lambda: started, 0.0)
+    state[OPENER] = SimpleNamespace(recorder=RECORDER)
     state[ENDED] = ended
     return state
 
@@ -726,6 +909,9 @@ def test_a_late_watchdog_knows_what_kept_it(monkeypatch, switches, in_vain):
         (0.9, 1.0, 0.9, True),
         (0.9, 1.0, None, True),
         (0.2, 0.3, 0.3, True),
+        (0.11, 0.12, 0.3, True),
+        (0.11, 0.12, 0.1, False),
+        (0.11, 0.3, 0.3, False),
         (0.0, 1.0, 0.9, False),
         (0.0, 0.0, 0.9, True),
         (0.0, 0.0, None, False),
@@ -736,6 +922,9 @@ def test_a_late_watchdog_knows_what_kept_it(monkeypatch, switches, in_vain):
         "computes",
         "computes, and the system does not tell",
         "computes, on a busy machine",
+        "computes, on one that hardly gives it a processor",
+        "stopped, after it has computed",
+        "computes, and another does more",
         "another computes",
         "sleeps with it",
         "does nothing, and the system does not tell",
@@ -755,6 +944,50 @@ def test_the_thread_that_computes_has_kept_the_interpreter(used, process, in_vai
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LoopWatch, "_cpu", lambda self: used)
         assert run("asyncio", judged) is is_to_blame
+
+
+@pytest.mark.parametrize(
+    ("late", "stopped", "unseen", "begins_again"),
+    [
+        (Late(1.0, 1.0, 0.0), 1.0, 0, 1),
+        (Late(1.0, 0.0, 0.9), 0.0, 1, 1),
+        (Late(0.05, 0.0, 0.9), 0.0, 0, 0),
+    ],
+    ids=["stopped", "kept the interpreter", "a little late"],
+)
+def test_whoever_asks_before_the_late_thread_has_looked_hears_the_truth(
+    late, stopped, unseen, begins_again
+):
+    """What the loop is not to blame for is left out, and what nobody saw is counted, once."""
+    began = []
+    wait = SimpleNamespace(
+        is_late=lambda: not began, over=lambda: late, begin_again=lambda: began.append(1)
+    )
+
+    async def asked():
+        dog = Watchdog(Recorder(flush_seconds=None))
+        watch = LoopWatch(
+            asyncio.get_running_loop(), CODE["outer"], time.perf_counter, 0.1, Redactor()
+        )
+        dog._watched[threading.get_ident()], dog._wait = watch, wait
+        dog._settle()
+        dog._settle()
+        return dog, watch.excused
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LoopWatch, "_cpu", lambda self: 0.0)
+        dog, excused = run("asyncio", asked)
+    assert (dog.stopped_seconds, excused, dog.unseen) == (stopped, stopped, unseen)
+    assert len(began) == begins_again and dog.looks == 0
+
+
+def test_another_thread_that_asks_looks_for_the_late_one():
+    """What a loop is at now nobody sees later."""
+    recorder = Recorder(flush_seconds=None)
+    dog = Watchdog(recorder)
+    dog._wait = SimpleNamespace(is_late=lambda: True, over=Late, begin=lambda pause: pause)
+    dog._settle()
+    assert dog.looks == 1
 
 
 def test_what_is_told_has_no_secret():
