@@ -1,13 +1,9 @@
 """`top` shows what the other commands tell, live: driven by its keys, at a terminal of its own."""
 
-import codecs
 import contextlib
 import json
-import os
 import re
-import select
-import signal
-import struct
+import socket
 import subprocess
 import sys
 import threading
@@ -19,19 +15,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asgi_errorkit.cli import main
-from asgi_errorkit.cli.top_history import History
-from asgi_errorkit.cli.top_keys import parsed
-from asgi_errorkit.cli.top_lines import Paper, cell_len, folded, spark
-from asgi_errorkit.cli.top_picture import as_picture, as_told_group
-from asgi_errorkit.cli.top_reader import Reader, looked
-from asgi_errorkit.cli.top_screen import Look, draw, everything, group_id_of
-from asgi_errorkit.cli.top_source import OfUrl, SourceError
-from asgi_errorkit.cli.top_state import OPENED, SORTS, VIEWS, Seen, State, pressed
+from asgi_errorkit.cli.top import of_url
+from asgi_errorkit.cli.top.history import History
+from asgi_errorkit.cli.top.keys import parsed
+from asgi_errorkit.cli.top.lines import Paper, cell_len, folded, spark
+from asgi_errorkit.cli.top.of_url import OfUrl
+from asgi_errorkit.cli.top.picture import as_picture, as_told_group
+from asgi_errorkit.cli.top.reader import Reader, looked
+from asgi_errorkit.cli.top.screen import Look, draw, everything, group_id_of
+from asgi_errorkit.cli.top.source import SourceError
+from asgi_errorkit.cli.top.state import OPENED, SORTS, VIEWS, Seen, State, pressed
 from tests.test_cli_record import ANY, EVIL_JSON, working
 
 TOKEN = "t0ken-of-the-tests-and-nobody-else"
-DEADLINE_SECONDS = 20
-needs_terminals = pytest.mark.skipif(sys.platform == "win32", reason="no pseudo terminals there")
 
 
 @pytest.fixture(autouse=True)
@@ -203,8 +199,8 @@ def test_whatever_is_told_the_picture_fits(told, state, paper, problem):
     """Every line of it, at any size, in any view; and nothing in it is obeyed by a terminal."""
     picture = as_picture(told)
     history = History()
-    history.add(picture)
-    history.add(picture)
+    history.add(picture, 1e9)
+    history.add(picture, 1e9 + 1)
     look = Look(EVIL_JSON, picture, problem, 1e9)
     lines, seen = draw(look, history, state, paper)
     assert len(lines) == paper.height
@@ -227,14 +223,123 @@ def test_a_long_line_is_folded_and_nothing_of_it_is_lost(text, width):
 
 
 @pytest.mark.parametrize(
-    ("encoding", "drawn"), [("utf-8", "▁▄ █"), ("ascii", "_- #")], ids=["blocks", "ascii"]
+    ("encoding", "drawn"), [("utf-8", "▁▅ █"), ("ascii", "_- #")], ids=["blocks", "ascii"]
 )
 def test_a_sparkline_has_the_latest_at_its_right(encoding, drawn):
     """What is not known is a gap, and the highest of those shown is a full block."""
-    assert spark([99.0, 0.0, 1.0, None, 2.0], 4, Paper(80, 24, encoding)).replace(":", "-")[:4] in (
-        drawn,
-        drawn.replace("▄", "▅"),
-    )
+    drawn_so = Paper(80, 24, encoding).encodable(spark([99.0, 0.0, 1.0, None, 2.0], 4))
+    assert drawn_so == drawn
+
+
+def test_marks_are_not_piled_upon_each_other():
+    """They would cover the lines above; those that people write stay."""
+    paper = Paper(80, 24)
+    assert paper.encodable("e\u0301\u0323" + "\u0301" * 3) == "e\u0301\u0323\u0301\\u0301\\u0301"
+    assert Paper(80, 24, "ascii").encodable("é▁█") == "\\xe9_#"
+
+
+def listed(picture, view, history, width=200):
+    """The heading and the rows of a view."""
+    look = Look(picture=picture, read_at=1e9)
+    state = State(view=VIEWS.index(view))
+    lines, _ = draw(look, history, state, Paper(width, 30))
+    return ["".join(text for text, _ in parts).rstrip() for parts in lines[3:-1]]
+
+
+def seen(*told):
+    """The last picture, and what was seen of all of them, one a second."""
+    history = History()
+    for at, each in enumerate(told):
+        picture = as_picture(each)
+        history.add(picture, 1e9 + at)
+    return picture, history
+
+
+def of_routes(**requests):
+    routes = {f"GET /{name}": {"requests": number} for name, number in requests.items()}
+    return {"performance": {"routes": routes}, "lately": {"routes": routes}}
+
+
+def test_each_route_has_its_trend():
+    """What it had at each look, the latest at the right; one look is none."""
+    told = [of_routes(a=7), of_routes(a=0, b=2), of_routes(a=3, b=2)]
+    picture, history = seen(told[0])
+    assert "trend" not in listed(picture, "routes", history)[0]
+    picture, history = seen(*told)
+    heading, *rows = listed(picture, "routes", history)
+    assert heading.endswith("trend")
+    assert [row.split()[-1] for row in rows[:2]] == ["█▁▄", "▁██"]
+
+
+def test_of_too_many_routes_the_busiest_are_listed():
+    """And how many others there are, whatever their order."""
+    requests = {f"r{at}": at * 7919 % 100_003 for at in range(100_000)}
+    picture, history = seen(of_routes(**requests))
+    above, _, _, first, *_ = listed(picture, "routes", history)
+    assert above == "those with the fewest requests are left out: 99,500"
+    assert re.match(rf"> GET /\w+ +{max(requests.values()):,} ", first)
+    least = sorted(requests.values())[-500]
+    assert {each["requests"] >= least for each in picture.performance["routes"].values()} == {True}
+    history.add(picture, 1e9)
+    assert len(history.of_route("GET /r1")) == 2
+
+
+def test_what_a_breaker_was_is_seen():
+    """Each state once, with when; what opened before the first look by its own word."""
+
+    def told(state, at=None):
+        return {"breakers": [{"pid": 1, "name": "db", "state": state, "triggered_at": at}]}
+
+    picture, history = seen(told("closed"), told("closed"))
+    assert "seen as" not in listed(picture, "breakers", history)[0]
+    picture, history = seen(*map(told, ["closed", "open", "half_open", "half_open", "closed"]))
+    assert [(each.state, each.at) for each in history.changes_of(picture.breakers[0])] == [
+        ("closed", None),
+        ("open", 1e9 + 1),
+        ("half_open", 1e9 + 2),
+        ("closed", 1e9 + 4),
+    ]
+    heading, row = listed(picture, "breakers", history)[:2]
+    assert "seen as" in heading
+    assert re.search(r"closed > open \d\d:\d\d:\d\d > half_open .* > closed \d\d:\d\d:\d\d$", row)
+    picture, history = seen(told("open", 9e8))
+    assert history.changes_of(picture.breakers[0])[0].at == 9e8
+    history.add(as_picture({}), 1e9)
+    assert history.changes_of(picture.breakers[0]) == ()
+
+
+def test_of_much_that_changes_little_is_kept():
+    """However long it looks."""
+    told = {**of_routes(**{f"r{at}": at for at in range(500)})}
+    told["breakers"] = [{"pid": at, "name": "b", "state": "open"} for at in range(600)]
+    picture, history = seen(told)
+    for at in range(2000):
+        for each in picture.breakers:
+            each["state"] = str(at)
+        history.add(picture, at)
+    assert len(history.samples) == 600
+    assert len(history.of_route("GET /r1")) == 60
+    assert len(history.changes_of(picture.breakers[0])) == 10
+
+
+def test_an_alert_that_goes_on_is_listed_once():
+    """It stands in both lists that are told; what nobody is told of stands above."""
+    past = [
+        {"type": "memory", "key": "m", "status": "firing", "timestamp": 1e9 - 60},
+        {"type": "memory", "key": "m", "status": "resolved", "timestamp": 1e9 - 600},
+        {"type": "slow", "key": "s", "status": "firing", "muted": "silenced", "timestamp": 1e9 - 5},
+    ]
+    firing = [{"type": "memory", "key": "m", "status": "firing", "since": 1e9 - 60}]
+    silences = [{"what": "slow*", "why": "known", "until": 1e9 + 3600}]
+    told = {"alerts": {"firing": firing, "recent_alerts": past, "silences": silences}}
+    picture, history = seen(told)
+    above, _, _, *rows = listed(picture, "alerts", history)
+    assert above == "silenced for 1.0 h: slow* because: known"
+    assert [re.search("firing, silenced|firing|resolved", row)[0] for row in rows if row] == [
+        "firing",
+        "firing, silenced",
+        "resolved",
+    ]
 
 
 # One picture
@@ -288,6 +393,49 @@ def test_what_cannot_be_read_is_said_in_one_line(capsys, arguments, words):
     assert words in said
     assert said.count("\n") == 1
     assert "secret" not in said
+
+
+@pytest.mark.parametrize(
+    ("redirected", "code", "words"),
+    [
+        (">&-", 2, "nowhere to print it"),
+        ("> /dev/full", 2, "No space left"),
+        ("| head -1", 0, ""),
+        ("< /dev/null", 0, ""),
+        ("<&-", 0, ""),
+    ],
+    ids=["closed", "full", "head", "no-input", "closed-input"],
+)
+@pytest.mark.skipif(sys.platform == "win32", reason="no such shell there")
+def test_wherever_it_is_printed_nothing_is_raised(directory, redirected, code, words):
+    """What cannot be printed is said in one line."""
+    command = f"{sys.executable} -m asgi_errorkit top {directory} {redirected}"
+    shell = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert shell.returncode == code
+    assert shell.stderr.count("\n") == (1 if code else 0)
+    assert words in shell.stderr
+
+
+WITHOUT_POSIX = """
+import sys
+missing = ["termios", "tty", "pty", "fcntl"]
+for name in missing:
+    sys.modules[name] = None
+import importlib, pkgutil
+import asgi_errorkit.cli.top as room
+for each in pkgutil.iter_modules(room.__path__):
+    importlib.import_module(f"{room.__name__}.{each.name}")
+from asgi_errorkit.cli import main
+sys.exit(main(["top", sys.argv[1]]))
+"""
+
+
+def test_nothing_of_posix_is_needed_to_be_imported(directory):
+    """Nor to print: Windows has none of it."""
+    command = [sys.executable, "-c", WITHOUT_POSIX, str(directory)]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stderr) == (0, "")
+    assert "no worker has died" in process.stdout
 
 
 # From a URL
@@ -353,6 +501,58 @@ def test_json_of_any_shape_is_a_picture(told):
     check_fits(everything(Look(picture=picture), History(), Paper(80, 0)), Paper(80, 0))
 
 
+@contextlib.contextmanager
+def sending(begin, piece):
+    """A server that sends the one, and then the other until nobody wants it; its URL."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(65536)
+                connection.sendall(begin)
+                while True:
+                    connection.sendall(piece)
+                    time.sleep(0.01 if len(piece) < 10 else 0)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        thread.join()
+
+
+BEGIN = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    ("begin", "piece", "words"),
+    [
+        (BEGIN + b"Content-Length: 1000000\r\n\r\n", b" ", "more than 0.5 s"),
+        (BEGIN + b"X: ", b"x", "more than 0.5 s"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 9, b"HTTP/1.1 100 C\r\n\r\n", "more than 0.5 s"),
+        (BEGIN + b"\r\n[", b"[" * 1_000_000, "more than 16 MB"),
+        (BEGIN + b"Transfer-Encoding: chunked\r\n\r\n", b"8\r\n[[[[[[[[\r\n" * 9000, "more than"),
+        (BEGIN, b"X: y\r\n" * 1000, "100 headers"),
+        (b"", b"x" * 1_000_000, "status line"),
+    ],
+    ids=["dripping", "slow-header", "continuing", "endless", "chunked", "headers", "no-http"],
+)
+def test_no_server_is_heard_forever(monkeypatch, begin, piece, words):
+    """However it goes on: nobody waits long for it, and nothing of it fills the memory."""
+    monkeypatch.setattr(of_url, "_LOOK_SECONDS", 0.5 if len(piece) < 100 else 60.0)
+    with sending(begin, piece) as url, pytest.raises(SourceError, match=words):
+        OfUrl(url, TOKEN).read()
+
+
+def test_what_all_answers_take_together_is_bounded(monkeypatch):
+    """Each alone might do."""
+    monkeypatch.setattr(of_url, "_MOST_BYTES", 1000)
+    with answering(200, b"[" + b" " * 700 + b"]") as (url, got):
+        with pytest.raises(SourceError, match="more than"):
+            OfUrl(url, TOKEN).read()
+        assert len(got) == 2
+
+
 @pytest.mark.parametrize("name", ["../status", "a/b", "é", "a b", ""])
 def test_an_id_cannot_be_another_path(name):
     """Whoever tells it."""
@@ -397,269 +597,3 @@ def test_while_paused_nothing_is_read():
     reader.start()
     reader.stop()
     assert reader.latest().picture is None
-
-
-# At a terminal
-
-
-COMMAND = """
-import sys
-from asgi_errorkit.cli import main
-sys.exit(main())
-"""
-BROKEN = f"""
-from asgi_errorkit.cli import top_live
-def draw(look, *rest, drawn=top_live.draw):
-    return drawn(look, *rest) if look.picture is None else 1 / 0
-top_live.draw = draw
-{COMMAND}
-"""
-
-
-class Terminal:
-    """The command at a pseudo terminal, and what stands on its screen."""
-
-    def __init__(self, *arguments, size=(100, 30), code=COMMAND, **variables):
-        import fcntl
-        import pty
-        import termios
-
-        self.size = size
-        self.is_other_screen = False
-        self.seen = ""
-        self._mine, self._theirs = pty.openpty()
-        self.resize(*size)
-        self.before = termios.tcgetattr(self._theirs)
-        self._termios = termios
-        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        self._rest = ""
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", code, "top", "--every-seconds", "0.2", *arguments],
-            stdin=self._theirs,
-            stdout=self._theirs,
-            stderr=self._theirs,
-            start_new_session=True,
-            # So that Ctrl-C reaches it; no thread runs here meanwhile.
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
-            env={**os.environ, "TERM": "xterm-256color", **variables},
-        )
-
-    def resize(self, width, height):
-        import fcntl
-        import termios
-
-        self.size = (width, height)
-        fcntl.ioctl(self._mine, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
-        self._clear()
-
-    def _clear(self):
-        width, height = self.size
-        self.cells = [[" "] * width for _ in range(height)]
-        self.row = self.column = 0
-
-    def press(self, keys):
-        os.write(self._mine, keys.encode())
-
-    def until(self, *patterns):
-        """Read until all of them stand on the screen; the screen."""
-        ends_at = time.monotonic() + DEADLINE_SECONDS
-        while True:
-            screen = "\n".join("".join(row).rstrip() for row in self.cells)
-            if all(re.search(pattern, screen, re.MULTILINE) for pattern in patterns):
-                return screen
-            assert time.monotonic() < ends_at, f"no {patterns} in:\n{screen}\n{self.seen[-3000:]!r}"
-            self._read(0.05)
-
-    def _read(self, seconds):
-        if not select.select([self._mine], [], [], seconds)[0]:
-            return
-        try:
-            text = self._decode(os.read(self._mine, 65536))
-        except OSError:
-            return
-        self.seen += text
-        text, self._rest = self._rest + text, ""
-        pattern = re.compile(r"\x1b\[([0-9;?]*)([@-~])|\x1b\[?[0-9;?]*$|([^\x1b])")
-        for found in pattern.finditer(text):
-            if found[2] is not None:
-                self._obey(found[1], found[2])
-            elif found[3] is None:
-                self._rest = found[0]
-            else:
-                self._put(found[3])
-
-    def _obey(self, numbers, command):
-        if command == "H":
-            row, _, column = numbers.partition(";")
-            self.row, self.column = int(row or 1) - 1, int(column or 1) - 1
-        elif numbers == "?1049":
-            self.is_other_screen = command == "h"
-            self._clear()
-
-    def _put(self, char):
-        if char == "\n":
-            self.row = min(self.size[1] - 1, self.row + 1)
-        elif char == "\r":
-            self.column = 0
-        elif self.row < self.size[1] and self.column < self.size[0]:
-            self.cells[self.row][self.column] = char
-            self.column += 1
-
-    def ended(self, words=""):
-        """The exit code; the terminal is as it was, and no more is said than that."""
-        ends_at = time.monotonic() + DEADLINE_SECONDS
-        while self.process.poll() is None:
-            self._read(0.02)
-            assert time.monotonic() < ends_at, self.seen[-600:]
-        self._read(0.1)
-        assert not self.is_other_screen
-        assert "\x1b[?25h" in self.seen.rpartition("\x1b[?25l")[2]
-        assert self._termios.tcgetattr(self._theirs) == self.before
-        said = self.seen.rpartition("\x1b[?1049l")[2]
-        assert words in said
-        assert words or "Traceback" not in said
-        return self.process.returncode
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
-        os.close(self._mine)
-        os.close(self._theirs)
-
-
-@needs_terminals
-def test_it_is_driven_by_keys_while_a_worker_lives_and_dies(directory):
-    """All views of one that is at a request, then its crash opened, by what the screen shows."""
-    with working(directory, "/slow") as worker, Terminal(str(directory)) as terminal:
-        terminal.until(r"^\[1 overview\]", r"^requests/s ", r"^in flight +1 ", "^workers +1 alive")
-        terminal.press("2")
-        terminal.until(r"\[2 routes\]", r"^> GET /ok +1 ")
-        terminal.press("s")
-        terminal.until(r"s sort: failed")
-        terminal.press("\x1b[C\t")
-        terminal.until(r"\[4 in flight\]", r"^> +[0-9.]+ s  POST /slow +running")
-        terminal.press("/nothing\r")
-        terminal.until("^nothing matches nothing", r"/ filter: nothing")
-        terminal.press("\x1b")
-        terminal.until("POST /slow")
-        terminal.press("6")
-        terminal.until(rf"^ +{worker.pid}  alive", "^no worker has died")
-        worker.kill()
-        worker.wait()
-        terminal.until("^no worker is running", rf"^> +{worker.pid} .*POST /slow")
-        terminal.press("\r")
-        terminal.until(rf"^worker {worker.pid} of .* died", r"^ +POST /slow +running", "Esc back")
-        terminal.press("\x1b")
-        terminal.until("q quit  1-6 view")
-        terminal.resize(60, 12)
-        terminal.until(r"^q quit  1-6 view", r"^> +\d+")
-        terminal.press("q")
-        assert terminal.ended() == 0
-
-
-ENDS = {
-    "q": (lambda terminal: terminal.press("q"), 0),
-    "ctrl-c": (lambda terminal: terminal.press("\x03"), 0),
-    "sigterm": (lambda terminal: terminal.process.send_signal(signal.SIGTERM), 143),
-}
-
-
-@needs_terminals
-@pytest.mark.parametrize(("end", "code"), ENDS.values(), ids=ENDS)
-def test_however_it_ends_the_terminal_is_as_it_was(directory, end, code):
-    """With echo, lines, its cursor and its screen; and without colours where none are wanted."""
-    with Terminal(str(directory), size=(80, 24), NO_COLOR="1") as terminal:
-        terminal.until(r"^\[1 overview\]", "^q quit", "none is running")
-        end(terminal)
-        assert terminal.ended() == code
-        assert not re.search(r"\x1b\[[0-9;]*\b(3[0-7]|9[0-7]|38;5;\d+)m", terminal.seen)
-
-
-@needs_terminals
-def test_also_an_error_of_its_own_leaves_the_terminal_as_it_was(directory):
-    """And is read on the screen that was there before."""
-    with Terminal(str(directory), code=BROKEN) as terminal:
-        terminal.until("^ZeroDivisionError")
-        assert terminal.ended("ZeroDivisionError") == 1
-
-
-@needs_terminals
-def test_what_is_gone_is_said_in_the_header_and_tried_again(tmp_path):
-    """A directory that is made while it looks is shown."""
-    later = tmp_path / "later"
-    with Terminal(str(later)) as terminal:
-        terminal.until("^CANNOT READ, trying again: ", "not exist: is it the directory")
-        later.mkdir(0o700)
-        terminal.until("^workers +none is running")
-        assert "CANNOT READ" not in terminal.until("q quit")
-        later.rmdir()
-        terminal.until("^CANNOT READ, trying again: ", "none is running")
-        terminal.press("q")
-        assert terminal.ended() == 0
-
-
-LIVE = """
-import asyncio, sys
-import uvicorn
-from asgi_errorkit import ErrorKit
-from asgi_errorkit.ops import Ops
-from asgi_errorkit.testing import request
-
-async def app(scope, receive, send):
-    if scope["path"] == "/slow":
-        await asyncio.Event().wait()
-    raise ConnectionError("the price list\\x1b[31m is gone")
-
-async def serve():
-    kit = ErrorKit(app)
-    await request(kit, "GET", "/prices")
-    slow = asyncio.ensure_future(request(kit, "GET", "/slow"))
-    server = uvicorn.Server(
-        uvicorn.Config(Ops(token=sys.argv[1]).app(kit), port=0, lifespan="off", log_level="error")
-    )
-    serving = asyncio.ensure_future(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.01)
-    print(server.servers[0].sockets[0].getsockname()[1], flush=True)
-    await serving
-
-asyncio.run(serve())
-"""
-
-
-@needs_terminals
-def test_an_ops_app_is_shown_from_its_url(tmp_path):
-    """A group of errors is opened with its traceback; of a server that goes the last is kept."""
-    token = tmp_path / "token"
-    token.write_text(TOKEN + "\n")
-    server = subprocess.Popen(
-        [sys.executable, "-c", LIVE, TOKEN],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        lines = iter(server.stdout.readline, "")
-        port = next(line for line in lines if line.strip().isdigit()).strip()
-        url = f"http://127.0.0.1:{port}"
-        with Terminal(url, "--token-file", str(token)) as terminal:
-            terminal.until("^workers +1 alive", "^errors +1 group.*ConnectionError")
-            terminal.press("4")
-            terminal.until("GET /slow")
-            terminal.press("3\r")
-            terminal.until(r"^ConnectionError: the price list\\x1b\[31m is gone", "^Traceback")
-            terminal.press("G")
-            terminal.until(
-                r"^ConnectionError: the price list", 'raise ConnectionError|File "<string>"'
-            )
-            server.kill()
-            terminal.until("^CANNOT READ, trying again", "ConnectionError")
-            terminal.press("q")
-            assert terminal.ended() == 0
-    finally:
-        server.kill()
-        server.wait()
-        server.stdout.close()

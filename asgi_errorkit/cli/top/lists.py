@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from asgi_errorkit.cli.top_columns import Listing, Row
-from asgi_errorkit.cli.top_lines import Line, Paper, line, rows_of
-from asgi_errorkit.cli.top_state import SORTS, State
+from asgi_errorkit.cli.top.columns import Listing, Row
+from asgi_errorkit.cli.top.lines import Line, Paper, line, rows_of
+from asgi_errorkit.cli.top.state import SORTS, State
 from asgi_errorkit.cli.words import shown
 
 __all__ = ["Body", "arranged"]
@@ -68,6 +68,7 @@ def _unsorted(row: Row) -> Any:
     return 0
 
 
+_SEVERITIES: Final = {"critical": 0, "high": 1, "medium": 2, "low": 3}
 _STATES: Final = {"forced_open": 0, "open": 1, "half_open": 2}
 _ORDERS: Final[Mapping[str, Callable[[Row], Any]]] = {
     "requests": _falling("requests"),
@@ -78,7 +79,8 @@ _ORDERS: Final[Mapping[str, Callable[[Row], Any]]] = {
     "last seen": lambda row: -(row.get("last_seen") or row.get("last_seen_at") or 0.0),
     "times": _falling("count"),
     "first seen": _falling("first_seen"),
-    "type": _by_text("error_type"),
+    "type": lambda row: row.get("error_type") or row.get("type") or "",
+    "severity": lambda row: _SEVERITIES.get(row.get("severity") or "", len(_SEVERITIES)),
     "age": _falling("age_seconds"),
     "memory grew": _falling("memory_growth_mb"),
     "request": _by_text("path"),

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from asgi_errorkit.cli.top_keys import QUIT
+from asgi_errorkit.cli.top.keys import QUIT
 
 __all__ = ["OPENED", "SORTS", "VIEWS", "Seen", "State", "pressed"]
 
-VIEWS: Final = ("overview", "routes", "errors", "in flight", "breakers", "workers")
+VIEWS: Final = ("overview", "routes", "errors", "in flight", "breakers", "workers", "alerts")
 SORTS: Final = (
     (),
     ("requests", "failed", "p95", "average", "route"),
@@ -16,6 +16,7 @@ SORTS: Final = (
     ("age", "memory grew", "request"),
     ("state", "name", "refused"),
     ("last seen", "in flight", "memory"),
+    ("as told", "last seen", "severity", "type"),
 )
 """The orders of each view, the first of which is the usual one."""
 
@@ -45,6 +46,12 @@ class State(NamedTuple):
     is_typing: bool = False
     is_paused: bool = False
     is_over: bool = False
+
+    def lists_as(self, other: "State") -> bool:
+        """Whether the same rows can be chosen there, in the same order."""
+        mine = (self.view, self.opened, self.sorts, self.needle, self.is_typing)
+        theirs = (other.view, other.opened, other.sorts, other.needle, other.is_typing)
+        return mine == theirs
 
 
 def pressed(state: State, key: str, seen: Seen) -> State:

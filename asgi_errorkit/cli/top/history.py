@@ -1,14 +1,17 @@
 """What `top` has seen so far, for its sparklines; kept in this process alone."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from asgi_errorkit.cli.top_picture import Picture
+from asgi_errorkit.cli.top.picture import Picture
 
-__all__ = ["History", "Sample", "sample_of"]
+__all__ = ["Change", "History", "Sample", "sample_of"]
 
 _MOST_SAMPLES = 600
+_MOST_OF_ROUTES = 60
+_MOST_CHANGES = 10
+_REFUSING = ("open", "forced_open")  # of these it is told since when
 
 
 class Sample(NamedTuple):
@@ -26,21 +29,52 @@ class Sample(NamedTuple):
     types: dict[str, int] = {}  # noqa: RUF012
 
 
+class Change(NamedTuple):
+    """A state that a breaker was seen in, and when first; None if it was in it before."""
+
+    state: str
+    at: float | None
+
+
 class History:
     """The latest samples. Written and read by the thread that draws."""
 
-    __slots__ = ("samples",)
+    __slots__ = ("_changes", "_routes", "samples")
 
     def __init__(self) -> None:
         self.samples: deque[Sample] = deque(maxlen=_MOST_SAMPLES)
+        self._routes: deque[dict[str, int]] = deque(maxlen=_MOST_OF_ROUTES)
+        self._changes: dict[tuple[int | None, str | None], tuple[Change, ...]] = {}
 
-    def add(self, picture: Picture) -> None:
-        """Keep what a picture tells."""
+    def add(self, picture: Picture, at: float) -> None:
+        """Keep what a picture of that moment tells; of breakers, those that are still there."""
         self.samples.append(sample_of(picture))
+        routes = picture.lately["routes"].items()
+        self._routes.append({label: told["requests"] or 0 for label, told in routes})
+        self._changes = {
+            (row["pid"], row["name"]): self._changed(row, at) for row in picture.breakers
+        }
 
     def of(self, tell: Callable[[Sample], float | None]) -> list[float | None]:
         """One number of each sample, the oldest first."""
         return [tell(each) for each in self.samples]
+
+    def of_route(self, label: str) -> list[float | None]:
+        """How many requests it had lately, at each of the last looks; one look is no trend."""
+        return [each.get(label, 0) for each in self._routes] if len(self._routes) > 1 else []
+
+    def changes_of(self, breaker: Mapping[str, Any]) -> tuple[Change, ...]:
+        """The states that a breaker was seen in, the latest last."""
+        return self._changes.get((breaker["pid"], breaker["name"]), ())
+
+    def _changed(self, row: Mapping[str, Any], at: float) -> tuple[Change, ...]:
+        known = self.changes_of(row)
+        state = row["state"] or ""
+        if known and known[-1].state == state:
+            return known
+        since = row["triggered_at"] if state in _REFUSING else None
+        is_first = not known
+        return (*known, Change(state, since or (None if is_first else at)))[-_MOST_CHANGES:]
 
 
 def sample_of(picture: Picture) -> Sample:

@@ -7,16 +7,23 @@ import select
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import MappingProxyType
 
-__all__ = ["QUIT", "Keyboard", "keyboard", "parsed"]
+from asgi_errorkit.cli.top.terminal import is_terminal
+
+__all__ = ["QUIT", "Keyboard", "TerminalError", "keyboard", "parsed"]
 
 QUIT = "quit"
 """What is read when the terminal is gone."""
 
 Keyboard = Callable[[float], list[str]]
 """Waits for keys as long as that, and gives those that were pressed."""
+
+
+class TerminalError(Exception):
+    """There is no terminal any more."""
+
 
 _SEQUENCE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|O[@-~])")
 _BEGUN = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*|O)?")
@@ -86,20 +93,13 @@ def parsed(typed: str, *, is_all: bool = True) -> tuple[list[str], str]:
 @contextmanager
 def keyboard() -> Iterator[Keyboard]:
     """Reads keys one by one, unseen, while it is entered; none where there is no terminal."""
-    if not _is_terminal():
+    if not is_terminal(sys.stdin):
         yield _no_keys
     elif sys.platform == "win32":
         yield _read_windows
     else:
         with _one_by_one(sys.stdin.fileno()) as read:
             yield read
-
-
-def _is_terminal() -> bool:
-    try:
-        return sys.stdin is not None and sys.stdin.isatty()
-    except ValueError:  # it was closed
-        return False
 
 
 def _no_keys(seconds: float) -> list[str]:
@@ -109,22 +109,22 @@ def _no_keys(seconds: float) -> list[str]:
 
 @contextmanager
 def _one_by_one(file: int) -> Iterator[Keyboard]:
-    """Without echo and lines; Ctrl-C stays, what would stop the process amid a picture goes."""
+    """Without echo and lines; what Ctrl-C and Ctrl-Z do is done by signals, as ever."""
     import termios  # noqa: PLC0415  there is none on Windows
 
-    before = termios.tcgetattr(file)
-    mode = termios.tcgetattr(file)
-    mode[3] &= ~(termios.ECHO | termios.ICANON)
-    for name in ("VSUSP", "VQUIT", "VDSUSP"):
-        place = getattr(termios, name, None)
-        if place is not None:
-            mode[6][place] = b"\0"
-    mode[6][termios.VMIN], mode[6][termios.VTIME] = 1, 0
     try:
+        before, mode = termios.tcgetattr(file), termios.tcgetattr(file)
+        mode[3] &= ~(termios.ECHO | termios.ICANON)
+        mode[6][termios.VMIN], mode[6][termios.VTIME] = 1, 0
         termios.tcsetattr(file, termios.TCSADRAIN, mode)
+    except termios.error as error:
+        raise TerminalError(*error.args) from error
+    try:
         yield _Typed(file)
     finally:
-        termios.tcsetattr(file, termios.TCSADRAIN, before)
+        with suppress(termios.error):  # it is gone
+            # Now: one that was stopped by Ctrl-S would never have written what it has to.
+            termios.tcsetattr(file, termios.TCSANOW, before)
 
 
 class _Typed:

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from asgi_errorkit.cli.top_history import History, Sample, sample_of
-from asgi_errorkit.cli.top_lines import Line, Paper, line, spark
-from asgi_errorkit.cli.top_picture import Picture
+from asgi_errorkit.cli.top.history import History, Sample, sample_of
+from asgi_errorkit.cli.top.lines import Line, Paper, line, spark
+from asgi_errorkit.cli.top.picture import Picture
 from asgi_errorkit.cli.words import age, megabytes, percent, plain, shown, span, time_of
 
 __all__ = ["overview"]
@@ -31,15 +31,16 @@ def overview(picture: Picture, history: History, now: float, paper: Paper) -> li
 
 def _trends(picture: Picture, history: History, paper: Paper) -> Iterator[Line]:
     now = sample_of(picture)
+    number_width = max(1, min(_NUMBER_WIDTH, paper.width - _TITLE_WIDTH))
     for title, tell, write in _TRENDS:
-        number = f"{write(tell(now)):>{_NUMBER_WIDTH}}"
+        number = f"{write(tell(now)):>{number_width}}"
         yield _with_trend(f"{title:<{_TITLE_WIDTH}}{number}", history.of(tell), paper)
 
 
 def _with_trend(text: str, numbers: list[float | None], paper: Paper) -> Line:
     """One look alone is no trend."""
-    drawn = spark(numbers, paper.width - len(text) - 2, paper) if len(numbers) > 1 else ""
-    return ((f"{text}  ", ""), (drawn, "cyan"))
+    drawn = spark(numbers, paper.width - len(text) - 2) if len(numbers) > 1 else ""
+    return ((f"{text}  ", ""), (drawn, "cyan")) if drawn else ((text, ""),)
 
 
 def _sums(picture: Picture) -> Iterator[Line]:

@@ -3,8 +3,8 @@
 import time
 from threading import Event, Lock, Thread
 
-from asgi_errorkit.cli.top_screen import Look
-from asgi_errorkit.cli.top_source import Source, SourceError
+from asgi_errorkit.cli.top.screen import Look
+from asgi_errorkit.cli.top.source import Source, SourceError
 
 __all__ = ["Reader", "looked"]
 

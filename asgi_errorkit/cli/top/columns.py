@@ -3,14 +3,16 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
-from asgi_errorkit.cli.top_lines import Column
-from asgi_errorkit.cli.top_picture import Picture
-from asgi_errorkit.cli.top_state import VIEWS
+from asgi_errorkit.cli.top.history import Change, History
+from asgi_errorkit.cli.top.lines import Column, spark
+from asgi_errorkit.cli.top.picture import Picture
+from asgi_errorkit.cli.top.state import VIEWS
 from asgi_errorkit.cli.words import age, many, megabytes, percent, plain, shown, span, time_of
 
 __all__ = ["WORKERS", "Listing", "Row", "listing_of"]
 
 Row = Mapping[str, Any]
+_TREND_WIDTH: Final = 16
 
 
 class Listing(NamedTuple):
@@ -22,24 +24,63 @@ class Listing(NamedTuple):
     style: Callable[[Row], str] = lambda row: ""
 
 
-def listing_of(view: int, picture: Picture, now: float) -> tuple[Listing, list[dict[str, Any]]]:
+def listing_of(
+    view: int, picture: Picture, now: float, history: History
+) -> tuple[Listing, list[dict[str, Any]]]:
     """How a view lists, and its rows; `arranged` puts them in order."""
     name = VIEWS[view]
     if name == "routes":
         routes = picture.performance["routes"].items()
-        return _ROUTES, [{**told, "route": label} for label, told in routes]
+        return _ROUTES, [
+            {**told, "route": label, "trend": history.of_route(label)} for label, told in routes
+        ]
     if name == "errors":
         return _ERRORS, [{**each, "ago": _ago(each, now)} for each in picture.groups]
     if name == "in flight":
         return _REQUESTS, picture.requests
     if name == "breakers":
-        return _BREAKERS, picture.breakers
+        return _BREAKERS, [
+            {**each, "changes": history.changes_of(each)} for each in picture.breakers
+        ]
+    if name == "alerts":
+        return _ALERTS, [{**each, "ago": _ago(each, now)} for each in _alerts(picture)]
     return _CRASHES, picture.crashes
 
 
-def _ago(group: Row, now: float) -> str:
-    last_seen = group["last_seen"]
+def _alerts(picture: Picture) -> list[dict[str, Any]]:
+    """Those that go on, and those that were; the first of them stand in both lists."""
+    firing = [{**each, "last_seen": each["since"]} for each in picture.alerts["firing"]]
+    going_on = {(each["type"], each["key"]) for each in firing}
+    past = [{**each, "last_seen": each["timestamp"]} for each in picture.alerts["recent_alerts"]]
+    return firing + [
+        each
+        for each in reversed(past)
+        if each["status"] != "firing" or (each["type"], each["key"]) not in going_on
+    ]
+
+
+def _ago(row: Row, now: float) -> str:
+    last_seen = row["last_seen"]
     return age(None if last_seen is None else max(0.0, now - last_seen))
+
+
+def _trend(row: Row) -> str:
+    return spark(row["trend"], _TREND_WIDTH)
+
+
+def _changes(row: Row) -> str:
+    """What it was seen to be: one state alone stands in its own column."""
+    changes = row["changes"]
+    return " > ".join(_change(each) for each in changes) if len(changes) > 1 else ""
+
+
+def _change(change: Change) -> str:
+    at = "" if change.at is None else f" {time_of(change.at)[11:19]}"
+    return f"{shown(change.state)}{at}"
+
+
+def _status(row: Row) -> str:
+    return ", ".join(shown(each) for each in (row["status"], row["muted"]) if each) or "?"
 
 
 def _number(title: str, tell: Callable[[Row], str], rank: int) -> Column:
@@ -80,12 +121,13 @@ _ROUTES: Final = Listing(
         Column("route", lambda row: shown(row["route"]), 0, gives_way=True),
         _number("requests", lambda row: plain(row["requests"]), 1),
         _number("failed", lambda row: plain(row["failed"]), 2),
-        _number("average", lambda row: span(row["avg_duration"]), 6),
-        _number("p50", lambda row: span(row["p50"]), 4),
-        _number("p90", lambda row: span(row["p90"]), 7),
+        _number("average", lambda row: span(row["avg_duration"]), 7),
+        _number("p50", lambda row: span(row["p50"]), 5),
+        _number("p90", lambda row: span(row["p90"]), 8),
         _number("p95", lambda row: span(row["p95"]), 3),
-        _number("p99", lambda row: span(row["p99"]), 5),
-        _number("longest", lambda row: span(row["max_duration"]), 8),
+        _number("p99", lambda row: span(row["p99"]), 6),
+        _number("longest", lambda row: span(row["max_duration"]), 9),
+        Column("trend", _trend, 4, is_optional=True),
     ),
     lambda row: str(row["route"]),
     "no request has ended within the last 5 minutes",
@@ -127,10 +169,23 @@ _BREAKERS: Final = Listing(
         _number("refused", lambda row: plain(row["rejected"]), 3),
         _number("tries again in", _retry_after, 4),
         Column("since", lambda row: _moment(row["triggered_at"]), 6),
+        Column("seen as", _changes, 8, gives_way=True, is_optional=True),
     ),
     lambda row: f"{row['pid']} {row['name']}",
     "no circuit breaker is there",
     _circuit_style,
+)
+_ALERTS: Final = Listing(
+    (
+        _number("began", lambda row: str(row["ago"]), 1),
+        Column("status", _status, 2),
+        Column("severity", lambda row: shown(row["severity"]), 3),
+        Column("alert", lambda row: shown(row["type"]), 4, gives_way=True),
+        Column("message", lambda row: shown(row["message"]), 0, gives_way=True),
+    ),
+    lambda row: f"{row['type']} {row['key']} {row['last_seen']}",
+    "there has been no alert",
+    lambda row: "red" if row["status"] == "firing" and not row["muted"] else "",
 )
 _CRASHES: Final = Listing(
     (

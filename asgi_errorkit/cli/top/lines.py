@@ -2,13 +2,29 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
+from unicodedata import category
 
 from rich.cells import cell_len, set_cell_size
+from rich.text import Text
 
-__all__ = ["Column", "Line", "Paper", "fitted", "folded", "line", "rows_of", "spark", "widths_of"]
+__all__ = [
+    "Column",
+    "Line",
+    "Paper",
+    "as_text",
+    "fitted",
+    "folded",
+    "line",
+    "rows_of",
+    "spark",
+    "widths_of",
+]
 
 _BLOCKS: Final = "▁▂▃▄▅▆▇█"
 _ASCII_BLOCKS: Final = "_.,:-=*#"
+_AS_ASCII: Final = str.maketrans(_BLOCKS, _ASCII_BLOCKS)
+_MARKS: Final = ("Mn", "Me")
+_MOST_MARKS: Final = 3  # on one character: more than people write
 _GAP: Final = 2
 _LEAST_WIDTH: Final = 14  # of a column that gives way
 _LEAST_OF_FIRST: Final = 30  # of that which says what a row is
@@ -34,20 +50,34 @@ class Paper(NamedTuple):
         return True
 
     def encodable(self, text: str) -> str:
-        """The text, with escapes for what the terminal does not have."""
-        if self.can_show(text):
+        """The text, with escapes for what the terminal does not have, or would pile up."""
+        if text.isascii():
             return text
-        return text.encode("ascii", "backslashreplace").decode()
+        told = _unpiled(text if self.can_show(_BLOCKS) else text.translate(_AS_ASCII))
+        return told if self.can_show(told) else told.encode("ascii", "backslashreplace").decode()
+
+
+def _unpiled(text: str) -> str:
+    """With escapes for marks upon marks, which would cover the lines above."""
+    made, marks = [], 0
+    for each in text:
+        marks = marks + 1 if category(each) in _MARKS else 0
+        made.append(each if marks <= _MOST_MARKS else each.encode("unicode_escape").decode())
+    return "".join(made)
 
 
 class Column(NamedTuple):
-    """One column: the higher its ``rank``, the sooner it is left out where there is no room."""
+    """One column: the higher its ``rank``, the sooner it is left out where there is no room.
+
+    An optional one is left out too where all of its cells are empty.
+    """
 
     title: str
     tell: Callable[[Mapping[str, Any]], str]
     rank: int = 0
     gives_way: bool = False
     is_number: bool = False
+    is_optional: bool = False
 
 
 def line(text: str, style: str = "") -> Line:
@@ -63,6 +93,21 @@ def fitted(parts: Line, paper: Paper) -> Line:
         room -= cell_len(cut)
         made.append((cut, style))
     return (*made, (" " * max(0, room), parts[-1][1] if parts else ""))
+
+
+def as_text(lines: Sequence[Line], *, is_stripped: bool = False) -> Text:
+    """The lines as they are printed, without the room at their ends if that is no use."""
+    made = Text(no_wrap=True, overflow="crop", end="" if not is_stripped else "\n")
+    for at, parts in enumerate(lines):
+        if at:
+            made.append("\n")
+        whole = Text()
+        for text, style in parts:
+            whole.append(text, style or None)
+        if is_stripped:
+            whole.rstrip()
+        made.append_text(whole)
+    return made
 
 
 def _cropped(text: str, width: int, paper: Paper) -> str:
@@ -103,6 +148,7 @@ def widths_of(
     widths = {
         at: min(natural[at], _least_of(each)) if each.gives_way else natural[at]
         for at, each in enumerate(columns)
+        if not each.is_optional or any(row[at] for row in cells)
     }
     while len(widths) > 1 and _room(widths, width) < 0:
         del widths[max(widths, key=lambda at: columns[at].rank)]
@@ -136,19 +182,18 @@ def rows_of(
     return joined([each.title for each in columns]), [joined(row) for row in cells]
 
 
-def spark(numbers: Sequence[float | None], width: int, paper: Paper) -> str:
+def spark(numbers: Sequence[float | None], width: int) -> str:
     """The last numbers as blocks, the latest at the right; as high as the highest of those shown."""
-    blocks = _BLOCKS if paper.can_show(_BLOCKS) else _ASCII_BLOCKS
     last = numbers[-width:] if width > 0 else []
     highest = max((each for each in last if each is not None), default=0.0)
-    return "".join(_block(each, highest, blocks) for each in last)
+    return "".join(_block(each, highest) for each in last)
 
 
-def _block(number: float | None, highest: float, blocks: str) -> str:
+def _block(number: float | None, highest: float) -> str:
     if number is None:
         return " "
     if highest <= 0 or number <= 0:
-        return blocks[0]
+        return _BLOCKS[0]
     if number >= highest:  # also where both are beyond any number
-        return blocks[-1]
-    return blocks[min(len(blocks) - 1, int(number / highest * (len(blocks) - 1) + 0.5))]
+        return _BLOCKS[-1]
+    return _BLOCKS[min(len(_BLOCKS) - 1, int(number / highest * (len(_BLOCKS) - 1) + 0.5))]

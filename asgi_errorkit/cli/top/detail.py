@@ -8,7 +8,7 @@ from rich.console import Console
 
 from asgi_errorkit.cli.crash_tables import show_crashes
 from asgi_errorkit.cli.error_tables import show_errors
-from asgi_errorkit.cli.top_lines import Paper, folded, spark
+from asgi_errorkit.cli.top.lines import Paper, folded, spark
 from asgi_errorkit.cli.words import megabytes, plain, shown, span
 
 __all__ = ["of_crash", "of_group"]
@@ -48,7 +48,7 @@ def _history(crash: Mapping[str, Any], paper: Paper) -> Iterator[str]:
     memory = [each["memory_mb"] for each in crash["resources"]]
     if memory:
         head = f"  memory up to its end, {megabytes(memory[-1])}: "
-        yield head + spark(memory, paper.width - len(head), paper)
+        yield head + spark(memory, paper.width - len(head))
     recent = crash["recent"][-_MOST_RECENT:]
     if recent:
         yield "  what it had ended before, the latest last:"

@@ -1,6 +1,7 @@
 """What `top` sees at one look, bounded and of one shape, wherever it was read."""
 
 from collections.abc import Mapping
+from heapq import nlargest
 from typing import Any, Final, NamedTuple
 
 from asgi_errorkit.cli.judges import Shape, as_shape, by_name, listed, number, text, whole, words
@@ -17,20 +18,27 @@ from asgi_errorkit.cli.shapes import (
 __all__ = ["Picture", "as_picture", "as_told_group"]
 
 _MOST_ROWS = 500
+_MOST_ALERTS = 100
+_MOST_ROUTES = 500  # as many as are judged
 
 _PROCESS: Final[Shape] = dict.fromkeys(("cpu_percent", "loop_lag_seconds"), number)
 _ALERT: Final[Shape] = {
     "type": text,
+    "key": text,
     "message": words,
     "severity": text,
     "status": text,
+    "muted": text,
+    "count": whole,
     "since": number,
     "timestamp": number,
 }
+_SILENCE: Final[Shape] = {"what": text, "why": text, "until": number}
 _ALERTS: Final[Shape] = {
     "total_alerts": whole,
-    "firing": listed(_ALERT, 20),
-    "recent_alerts": listed(_ALERT, 20),
+    "firing": listed(_ALERT, _MOST_ALERTS),
+    "recent_alerts": listed(_ALERT, _MOST_ALERTS),
+    "silences": listed(_SILENCE, _MOST_ALERTS),
 }
 _COUNTS: Final = by_name(whole)
 
@@ -54,9 +62,9 @@ def as_picture(told: Mapping[str, Any]) -> Picture:
     """What is told of each part, None where it makes no sense: it may be of any shape."""
     return Picture(
         errors=as_errors(_mapping(told.get("errors"))),
-        performance=as_performance(_mapping(told.get("performance"))),
+        performance=_performance(told.get("performance")),
         errors_lately=as_errors(_mapping(told.get("errors_lately"))),
-        lately=as_performance(_mapping(told.get("lately"))),
+        lately=_performance(told.get("lately")),
         workers=[
             {**as_worker(each), **as_shape(_PROCESS, each)} for each in _rows(told.get("workers"))
         ],
@@ -74,6 +82,20 @@ def as_picture(told: Mapping[str, Any]) -> Picture:
 def as_told_group(told: Mapping[str, Any]) -> dict[str, Any]:
     """A group with its sample; an ops app tells apart how often it occurred."""
     return as_group({**told, **_mapping(told.get("occurrences"))})
+
+
+def _performance(told: object) -> dict[str, Any]:
+    """With the busiest routes, if there are too many, and how many there are."""
+    stats = _mapping(told)
+    routes = _mapping(stats.get("routes"))
+    if len(routes) > _MOST_ROUTES:
+        busiest = nlargest(_MOST_ROUTES, routes.items(), key=lambda pair: _requests_of(pair[1]))
+        stats = {**stats, "routes": dict(busiest)}
+    return {**as_performance(stats), "routes_left_out": max(0, len(routes) - _MOST_ROUTES)}
+
+
+def _requests_of(route: object) -> int:
+    return whole(_mapping(route).get("requests")) or 0
 
 
 def _mapping(told: object) -> Mapping[str, Any]:

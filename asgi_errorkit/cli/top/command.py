@@ -1,4 +1,4 @@
-"""`asgi-errorkit top`: how an app goes, in a terminal, from its record on disk or from its ops app."""
+"""The command itself: what it is asked, and where it reads."""
 
 import argparse
 import os
@@ -6,12 +6,15 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from asgi_errorkit.cli.top_source import OfDirectory, OfUrl, Source, token_of
+from asgi_errorkit.cli.top.of_directory import OfDirectory
+from asgi_errorkit.cli.top.of_url import OfUrl
+from asgi_errorkit.cli.top.source import Source, token_of
 from asgi_errorkit.cli.words import MESSAGE_LIMIT, shown
 
 __all__ = ["top"]
 
 _VARIABLE = "ASGI_ERRORKIT_DIR"
+_INTERRUPTED = 130
 _LEAST_SECONDS, _MOST_SECONDS = 0.2, 3600.0
 
 
@@ -22,16 +25,21 @@ def top(arguments: Sequence[str]) -> int:
         import_module("rich.live")
     except ImportError:
         return _refuse("top needs rich: pip install 'asgi-errorkit[cli]'")
-    from asgi_errorkit.cli import top_live  # noqa: PLC0415  needs an extra
-
     try:
-        source = _source(asked)
+        return _show(_source(asked), asked)
     except (OSError, ValueError) as error:
         return _refuse(str(error))
-    console = top_live.console_here()
-    if not asked.once and top_live.can_show_live(console):
-        return top_live.show_live(source, console, asked.every_seconds)
-    problem = top_live.printed_once(source, console)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+
+
+def _show(source: Source, asked: argparse.Namespace) -> int:
+    from asgi_errorkit.cli.top import live, printed, terminal  # noqa: PLC0415  need an extra
+
+    console = terminal.console_here()
+    if not asked.once and terminal.can_show_live(console):
+        return live.show_live(source, console, asked.every_seconds)
+    problem = printed.printed_once(source, console)
     return 0 if problem is None else _refuse(problem)
 
 
@@ -39,7 +47,7 @@ def _asked(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         "asgi-errorkit top",
         description="Show how an app goes: its requests, errors, breakers, workers and those that "
-        "died. Nothing is changed by reading. Keys: 1-6 or Tab for the views, j and k or the arrows "
+        "died. Nothing is changed by reading. Keys: 1-7 or Tab for the views, j and k or the arrows "
         "to choose, Enter to open, Escape to go back, s to sort, / to filter, p to pause, q to quit.",
     )
     parser.add_argument(
