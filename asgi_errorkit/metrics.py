@@ -270,22 +270,20 @@ class RequestMetrics:
         stats = {
             **request_stats(total, min(seconds, now - self._since)),
             "in_flight": in_flight,
-            "routes": self._route_stats(seconds, now, most_routes),
+            **self._route_stats(seconds, now, most_routes),
         }
         return stats if total.durations.count else {"message": "No metrics available", **stats}
 
-    def _route_stats(
-        self, seconds: float, now: float, most: int | None
-    ) -> dict[str, dict[str, Any]]:
+    def _route_stats(self, seconds: float, now: float, most: int | None) -> dict[str, Any]:
         seen = {label: windows.last(seconds, now) for label, windows in list(self.routes.items())}
+        labels, left_out = busiest(seen, _requests_in, most)
         stats = {}
-        for label in busiest(seen, _requests_in, most):
+        for label in labels:
             total = RouteCounts()
             for bucket in seen[label]:
                 total.merge(bucket)
-            if total.durations.count:
-                stats[label] = route_stats(total)
-        return stats
+            stats[label] = route_stats(total)
+        return {"routes": stats, "routes_left_out": left_out}
 
 
 def _requests_in(buckets: Iterable[RouteCounts]) -> int:

@@ -113,14 +113,17 @@ def route_stats(route: RouteCounts) -> dict[str, Any]:
     }
 
 
-def busiest(routes: Mapping[str, T], requests: Callable[[T], int], most: int | None) -> list[str]:
-    """The labels of all routes, or of the ``most`` that had the most requests, those first.
+def busiest(
+    routes: Mapping[str, T], requests: Callable[[T], int], most: int | None
+) -> tuple[list[str], int]:
+    """The labels of all routes, or of the ``most`` that had the most requests, and how many not.
 
     To add up the durations of a route takes longer than to count its requests.
     """
+    numbers = {label: number for label in routes if (number := requests(routes[label]))}
     if most is None:
-        return list(routes)
-    return nlargest(most, routes, key=lambda label: requests(routes[label]))
+        return list(numbers), 0
+    return nlargest(most, numbers, key=numbers.__getitem__), max(0, len(numbers) - most)
 
 
 def percentiles(histogram: LogHistogram) -> dict[str, float]:

@@ -284,6 +284,17 @@ def test_of_too_many_routes_the_busiest_are_listed():
     assert len(history.of_route("GET /r1")) == 2
 
 
+def test_routes_that_the_app_has_left_out_are_counted():
+    """It was asked for the busiest alone; what it says may be anything."""
+    for said, told in ((7, "7"), (0, None), (-3, None), ("many", None)):
+        routes = of_routes(a=2)
+        routes["performance"]["routes_left_out"] = said
+        picture, history = seen(routes)
+        above = listed(picture, "routes", history)[0]
+        words = f"those with the fewest requests are left out: {told}"
+        assert (above == words) is (told is not None)
+
+
 def test_what_a_breaker_was_is_seen():
     """Each state once, with when; what opened before the first look by its own word."""
 

@@ -103,7 +103,7 @@ class PerformanceMonitoringMiddleware:
         sample of this process, with the epoch seconds at which it was taken. Where the workers of a
         host keep a record, it is that of all of them, or of the ``worker`` with that pid; routes
         are then taken in steps of a minute, and ``workers`` tells of each. ``most_routes`` has the
-        busiest alone told, which is quicker. Raises ValueError for what cannot be, TypeError for
+        busiest alone told, which is quicker, and ``routes_left_out`` how many are not. Raises ValueError for what cannot be, TypeError for
         what is no number.
         """
         if most_routes is not None:

@@ -13,7 +13,16 @@ from asgi_errorkit.ops.replies import OpsError
 from asgi_errorkit.options import HISTORY_MINUTES, check_whole, window_seconds
 from asgi_errorkit.types import Receive, Scope
 
-__all__ = ["LIMIT", "WINDOW", "WORKER", "ClientLeftError", "Parameter", "asked", "read_body"]
+__all__ = [
+    "LIMIT",
+    "MOST_ROUTES",
+    "WINDOW",
+    "WORKER",
+    "ClientLeftError",
+    "Parameter",
+    "asked",
+    "read_body",
+]
 
 _MOST_QUERY_BYTES = 1024
 _MOST_BODY_BYTES = 4096
@@ -50,9 +59,13 @@ def _worker(text: str) -> int:
     return _whole("worker", text, most=2**32, example=4711)
 
 
-def _whole(name: str, text: str, *, most: int, example: int) -> int:
+def _most_routes(text: str) -> int:
+    return _whole("most_routes", text, least=0, most=10**6, example=20)
+
+
+def _whole(name: str, text: str, *, least: int = 1, most: int, example: int) -> int:
     number = int(text) if _WHOLE.fullmatch(text) else text
-    check_whole(name, number, least=1, most=most, example=example)
+    check_whole(name, number, least=least, most=most, example=example)
     return int(number)
 
 
@@ -64,6 +77,13 @@ WINDOW = Parameter(
     ),
     _window,
     5.0,
+)
+MOST_ROUTES = Parameter(
+    "most_routes",
+    "The so many busiest routes alone; all without.",
+    MappingProxyType({"type": "integer", "minimum": 0}),
+    _most_routes,
+    None,
 )
 WORKER = Parameter(
     "worker",

@@ -1,10 +1,11 @@
 """What can be read, by its path: a table, which also describes itself."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from asgi_errorkit.ops.asked import LIMIT, WINDOW, WORKER, Parameter
+from asgi_errorkit.ops.asked import LIMIT, MOST_ROUTES, WINDOW, WORKER, Parameter
 from asgi_errorkit.ops.replies import OpsError
 from asgi_errorkit.ops.source import Source
 
@@ -29,7 +30,10 @@ def _error_stats(source: Source, asked: Mapping[str, Any]) -> Any:
 
 
 def _performance_stats(source: Source, asked: Mapping[str, Any]) -> Any:
-    return _of_worker(source.performance_stats, asked)
+    most = asked[MOST_ROUTES.name]
+    if most is None:
+        return _of_worker(source.performance_stats, asked)
+    return _of_worker(partial(source.performance_stats, most_routes=most), asked)
 
 
 def _of_worker(
@@ -82,7 +86,9 @@ READS: Mapping[str, Read] = MappingProxyType(
             _group,
         ),
         "/performance/stats": Read(
-            "Durations, memory, outcomes and routes.", _performance_stats, (WINDOW, WORKER)
+            "Durations, memory, outcomes and routes.",
+            _performance_stats,
+            (WINDOW, WORKER, MOST_ROUTES),
         ),
         "/breakers": Read(
             "All circuit breakers.", lambda source, _: {"breakers": source.breakers()}

@@ -91,7 +91,7 @@ def performance(
     stats = {
         **request_stats(counts, min(seconds, now - _since(tally, total))),
         "in_flight": sum(len(each.worker.reading.in_flight) for each in alive),
-        "routes": _routes(total, seconds, now, most_routes),
+        **_routes(total, seconds, now, most_routes),
         "workers": [_worker(each, now) for each in alive],
     }
     return stats if counts.durations.count else {"message": "No metrics available", **stats}
@@ -124,15 +124,14 @@ def in_flight(workers: Sequence["Worker"], now: float, redactor: Redactor) -> li
     return sorted(told, key=lambda one: float(one["started_at"]))
 
 
-def _routes(
-    total: Counts, seconds: float, now: float, most: int | None
-) -> dict[str, dict[str, Any]]:
+def _routes(total: Counts, seconds: float, now: float, most: int | None) -> dict[str, Any]:
+    labels, left_out = busiest(total.routes, lambda rows: requests_of(rows, seconds, now), most)
     stats = {}
-    for label in busiest(total.routes, lambda rows: requests_of(rows, seconds, now), most):
+    for label in labels:
         route, _ = added_up(ROUTES, total.routes[label], seconds, now)
         if route.durations.count:
             stats[label] = route_stats(route)
-    return stats
+    return {"routes": stats, "routes_left_out": left_out}
 
 
 def _since(tally: Tally, total: Counts) -> float:

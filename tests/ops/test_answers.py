@@ -62,6 +62,13 @@ async def test_a_limit_that_cannot_be_is_a_400():
         assert (await served.ask("/_errorkit/errors", HOST, BEARER, query=query)).status == 400
 
 
+@pytest.mark.parametrize("given", ["-1", "1.5", "", "x", "9" * 11])
+async def test_a_number_of_routes_that_cannot_be_is_a_400(given):
+    query = f"most_routes={given}".encode()
+    reply = await Served().ask("/_errorkit/performance/stats", HOST, BEARER, query=query)
+    assert reply.status == 400
+
+
 async def test_a_long_query_is_refused_unread():
     reply = await Served().ask("/_errorkit/errors", HOST, BEARER, query=b"limit=1&" * 200)
     assert reply.status == 414
@@ -147,6 +154,10 @@ async def test_the_statistics_are_those_of_the_kit(served):
     assert (told["window_minutes"], told["total_errors"]) == (0.5, 2)
     told = await served.read("/performance/stats", b"window_minutes=60")
     assert told["total_requests"] == 2
+    await served.ask("/calm", HOST)
+    told = await served.read("/performance/stats", b"most_routes=1")
+    assert (list(told["routes"]), told["routes_left_out"]) == (["GET /boom"], 1)
+    assert (await served.read("/performance/stats"))["routes_left_out"] == 0
     mine = await served.read("/errors/stats", f"worker={os.getpid()}".encode())
     assert mine["total_errors"] == 2
 

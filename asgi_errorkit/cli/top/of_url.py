@@ -39,9 +39,9 @@ class _Answer(NamedTuple):
 _LATELY = f"window_minutes={LATELY_MINUTES}"
 _PARTS: Final = {
     "errors": _Answer("/errors/stats"),
-    "performance": _Answer("/performance/stats"),
+    "performance": _Answer(f"/performance/stats?most_routes={_MOST_ROWS}"),
     "errors_lately": _Answer(f"/errors/stats?{_LATELY}"),
-    "lately": _Answer(f"/performance/stats?{_LATELY}"),
+    "lately": _Answer(f"/performance/stats?{_LATELY}&most_routes={_MOST_ROWS}"),
     "workers": _Answer("/workers", "workers"),
     "breakers": _Answer("/breakers", "breakers"),
     "groups": _Answer(f"/errors?limit={_MOST_ROWS}", "groups"),

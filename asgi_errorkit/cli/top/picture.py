@@ -91,7 +91,8 @@ def _performance(told: object) -> dict[str, Any]:
     if len(routes) > _MOST_ROUTES:
         busiest = nlargest(_MOST_ROUTES, routes.items(), key=lambda pair: _requests_of(pair[1]))
         stats = {**stats, "routes": dict(busiest)}
-    return {**as_performance(stats), "routes_left_out": max(0, len(routes) - _MOST_ROUTES)}
+    left_out = max(0, len(routes) - _MOST_ROUTES) + (whole(stats.get("routes_left_out")) or 0)
+    return {**as_performance(stats), "routes_left_out": left_out}
 
 
 def _requests_of(route: object) -> int:
