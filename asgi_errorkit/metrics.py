@@ -89,7 +89,6 @@ class RequestMetrics:
         self._growth_mb = memory_growth_mb
         self._high_memory_mb = high_memory_mb
         self._high_cpu_percent = high_cpu_percent
-        self._max_routes = max_routes
         self._max_metrics = max_metrics
         self._latest: deque[tuple[list[tuple[Any, ...]], float]] = deque()
         self._latest_count = 0

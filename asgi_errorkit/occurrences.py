@@ -1,11 +1,12 @@
 """The last occurrences of a group of errors: so much of each that it is found in the log."""
 
+from collections import deque
 from collections.abc import Mapping, Reversible, Sequence
 from itertools import islice
 from math import isfinite
 from typing import Any, TypeAlias
 
-__all__ = ["MOST", "Occurrence", "as_dicts", "as_rows", "latest", "read"]
+__all__ = ["MOST", "Occurrence", "as_dicts", "as_rows", "keep", "latest", "read"]
 
 MOST = 10
 """As many of a group are kept."""
@@ -18,6 +19,16 @@ _ID_CHARS = 128
 _ROUTE_CHARS = 300
 _WORD_CHARS = 40
 _MOST_NUMBER = 2**48
+
+
+def keep(kept: deque[Occurrence], one: Occurrence) -> None:
+    """Keep it in the order of time: what other threads had may be drained before it."""
+    is_late = bool(kept) and one[0] < kept[-1][0]
+    kept.append(one)
+    if is_late:
+        ordered = sorted(kept, key=lambda each: each[0])
+        kept.clear()
+        kept.extend(ordered)
 
 
 def as_dicts(kept: Reversible[Occurrence]) -> list[dict[str, Any]]:

@@ -32,7 +32,7 @@ from asgi_errorkit.exchange import (
 from asgi_errorkit.fingerprint import Snapshot, group_id, snapshot, top_in_app
 from asgi_errorkit.histogram import Windows
 from asgi_errorkit.host_answers import HostAnswers, check_own
-from asgi_errorkit.occurrences import MOST, Occurrence, as_dicts, as_rows
+from asgi_errorkit.occurrences import MOST, Occurrence, as_dicts, as_rows, keep
 from asgi_errorkit.options import (
     HISTORY_MINUTES,
     check_text,
@@ -405,12 +405,13 @@ class ErrorTracker:
             group = self._groups[key] = self._new_group(key, snap, info, record, seen_at)
         self._groups.move_to_end(key)
         group.count += 1
-        group.last_seen = seen_at
+        group.first_seen = min(group.first_seen, seen_at)
+        group.last_seen = max(group.last_seen, seen_at)
         if label is not None and (label in group.routes or len(group.routes) < 20):
             group.routes[label] = group.routes.get(label, 0) + 1
         how = None if outcome is None else outcome.text
         request_id = safe_str(record[ID], _ID_CHARS) if record[ID] else None
-        group.occurred.append((seen_at, request_id, label, record[STATUS], how, os.getpid()))
+        keep(group.occurred, (seen_at, request_id, label, record[STATUS], how, os.getpid()))
         due = group.count <= _FULL_SAMPLES or seen_at - group.sampled_at >= _SAMPLE_EVERY_SECONDS
         if due:
             group.sampled_at = seen_at

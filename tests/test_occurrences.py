@@ -1,5 +1,8 @@
 """The last occurrences of a group of errors: which they are, and that a record of them tells the same."""
 
+import asyncio
+import threading
+from collections import deque
 from math import inf, nan
 
 import orjson
@@ -9,7 +12,7 @@ from hypothesis import strategies as st
 
 from asgi_errorkit import ErrorKit, ErrorTracker, ErrorType, MiddlewareStack, Recorder
 from asgi_errorkit import StructuredLoggingMiddleware as Logging
-from asgi_errorkit.occurrences import MOST, as_dicts, as_rows, latest, read
+from asgi_errorkit.occurrences import MOST, as_dicts, as_rows, keep, latest, read
 from asgi_errorkit.spool import leader as leader_module
 from asgi_errorkit.spool import telling as telling_module
 from asgi_errorkit.spool.groups import Groups
@@ -225,3 +228,43 @@ def test_a_snapshot_has_room_for_all_groups_and_then_for_these():
     assert len(groups) == 100
     assert [at for at, group in enumerate(groups) if "latest" in group] == list(range(50))
     assert 0 < sum("sample" in group for group in groups) < 50
+
+
+@given(st.lists(OCCURRENCES, max_size=15))
+def test_in_whatever_order_they_are_drained_the_newest_comes_first(drained):
+    kept = deque(maxlen=MOST)
+    for each in drained:
+        keep(kept, each)
+    told = [each["at"] for each in as_dicts(kept)]
+    assert told == sorted(told, reverse=True)
+    assert len(told) == min(len(drained), MOST)
+
+
+def test_of_two_threads_the_newest_is_the_last_seen():
+    """The records of one are drained after those of the other, whenever they ended."""
+    clock = HandClock()
+    recorder = Recorder(flush_seconds=None, clock=clock, wall_clock=clock)
+    tracker = ErrorTracker(recorder=recorder)
+    kit = ErrorKit(failing, tracker=tracker)
+
+    async def fail():
+        clock.move(1.0)
+        await request(kit, "/a")
+
+    def elsewhere():
+        asyncio.run(fail())
+        is_there.set()
+        assert may_end.wait(15)
+        asyncio.run(fail())
+
+    is_there, may_end = threading.Event(), threading.Event()
+    other = threading.Thread(target=elsewhere)
+    other.start()
+    assert is_there.wait(15)
+    asyncio.run(fail())
+    may_end.set()
+    other.join(15)
+    [group] = tracker.groups()
+    told = [each["at"] for each in group.latest]
+    assert told == sorted(told, reverse=True)
+    assert (group.count, group.first_seen, group.last_seen) == (3, told[-1], told[0])

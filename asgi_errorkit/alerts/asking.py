@@ -1,6 +1,8 @@
 """Asks a rule in a thread of its own: whoever wrote it, it holds up nobody and ends nothing."""
 
+import os
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import islice
@@ -20,25 +22,35 @@ _PATIENCE_SECONDS = 2.0
 class PatientRule:
     """A rule whose answer is waited for a while; what comes later is taken when it is asked again.
 
-    Until then it is not asked another time. Raises TimeoutError where there is no answer yet, what
-    the rule raises, and RuntimeError for what would end the process. One thread asks.
+    Until then it is not asked another time. Where many have begun, who waits for one has waited for
+    all. Raises TimeoutError where there is no answer yet, what the rule raises, and RuntimeError for
+    what would end the process. One thread asks.
     """
 
     def __init__(self, rule: "Rule", *, patience_seconds: float = _PATIENCE_SECONDS) -> None:
         self.func = rule
         self._patience_seconds = patience_seconds
         self._asked: _Asked | None = None
+        self._until = 0.0
+
+    def begin(self, figures: "Figures") -> None:
+        """Ask it, unless it still thinks. Raises RuntimeError where no thread can be had."""
+        self._begun(figures)
 
     def __call__(self, figures: "Figures") -> list[Finding]:
-        asked, is_waited_for = self._asked, False
-        if asked is None or asked.is_lost:
-            asked, is_waited_for = _Asked(self.func, figures), True
-            asked.start()
-            self._asked = asked
-        if not asked.answered.wait(self._patience_seconds if is_waited_for else 0):
+        asked = self._begun(figures)
+        if not asked.answered.wait(max(0.0, self._until - time.monotonic())):
             raise TimeoutError(f"the rule has not answered within {self._patience_seconds:g} s")
         self._asked = None
         return asked.found()
+
+    def _begun(self, figures: "Figures") -> "_Asked":
+        asked = self._asked
+        if asked is None or asked.is_lost:
+            asked = _Asked(self.func, figures)
+            asked.start()
+            self._asked, self._until = asked, time.monotonic() + self._patience_seconds
+        return asked
 
 
 class _Asked(threading.Thread):
@@ -47,6 +59,7 @@ class _Asked(threading.Thread):
     def __init__(self, rule: "Rule", figures: "Figures") -> None:
         super().__init__(name="asgi-errorkit-rule", daemon=True)
         self.answered = threading.Event()
+        self._pid = os.getpid()
         self._rule = rule
         self._figures = figures
         self._found: list[Finding] = []
@@ -61,8 +74,8 @@ class _Asked(threading.Thread):
 
     @property
     def is_lost(self) -> bool:
-        """In a forked child: the thread is the parent's."""
-        return not (self.is_alive() or self.answered.is_set())
+        """In a forked child: the thread is the parent's, and may have held the locks of its event."""
+        return self._pid != os.getpid()
 
     def found(self) -> list[Finding]:
         error, self._error = self._error, None

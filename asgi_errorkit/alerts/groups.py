@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from asgi_errorkit.alerts.finding import Finding
+from asgi_errorkit.alerts.timing import time_of
 from asgi_errorkit.errors import ErrorType
 
 __all__ = ["KnownErrors", "Seen"]
@@ -91,8 +92,8 @@ class KnownErrors:
 
         Raises AttributeError, TypeError or ValueError.
         """
-        known = [(str(key), float(at)) for key, at in told.items()]
-        mended = [(str(key), float(at)) for key, at in resolved.items()]
+        known = [(str(key), time_of(at)) for key, at in told.items()]
+        mended = [(str(key), time_of(at)) for key, at in resolved.items()]
         self._seen = OrderedDict(known[-_MOST:])
         self.resolved = dict(mended[-_MOST_RESOLVED:])
 

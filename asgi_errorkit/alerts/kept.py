@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from math import isfinite
 from typing import Any
 
-from asgi_errorkit.alerts.notice import Words, printable
+from asgi_errorkit.alerts.entries import NO_SENSE, entry_of, text_of_record
+from asgi_errorkit.alerts.notice import Words
 from asgi_errorkit.alerts.record import AlertRecord
 from asgi_errorkit.alerts.state import Shown
-from asgi_errorkit.alerts.timeline import Timeline
+from asgi_errorkit.alerts.timeline import Timeline, count_of
 from asgi_errorkit.alerts.timing import Timing
 from asgi_errorkit.redact import Redactor
 
@@ -19,9 +19,6 @@ RECENT = 10
 _MOST_HISTORY = 1000
 _MOST_FIRING = 500
 _MOST_RESOLVED = 500
-_TEXT_LIMIT = 500
-_TEXTS = ("type", "message", "severity", "status", "key")
-_KINDS_OF_NONSENSE = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 
 
 def summary_of(
@@ -63,48 +60,27 @@ def kept_by(record: AlertRecord, wall_now: float) -> tuple[dict[str, Any], Mappi
         now = wall_now - offset
         shown = _shown(told, now)
         return summary_of(shown, (), now=now, offset=offset), shown.resolved
-    except _KINDS_OF_NONSENSE as error:
+    except NO_SENSE as error:
         raise ValueError(f"what is kept of alerts makes no sense: {error!r:.200}") from error
 
 
 def _shown(told: Mapping[str, Any], now: float) -> Shown:
     """By the clock of who has told it, so that no time has to be made another."""
     timeline, words = Timeline.told(Timing(), told["timeline"], now=now), Words(Redactor(), {})
-    entries = (_entry(each) for each in told["history"][-_MOST_HISTORY:])
+    entries = (entry_of(each) for each in told["history"][-_MOST_HISTORY:])
     mended = list(told.get("resolved", {}).items())[-_MOST_RESOLVED:]
     return Shown(
         tuple(entry for entry in entries if entry is not None),
-        int(told["total_alerts"]),
+        count_of(told["total_alerts"]),
         tuple(
             item._replace(finding=words.clean(item.finding))
             for item in timeline.alerts()[:_MOST_FIRING]
         ),
         tuple(
-            silence._replace(what=_text(silence.what), why=_text(silence.why))
+            silence._replace(what=text_of_record(silence.what), why=text_of_record(silence.why))
             for silence in timeline.silences
         ),
         tuple(timeline.unsaid.items()),
         timeline.held_back,
         {str(key): float(at) for key, at in mended},
     )
-
-
-def _entry(told: Mapping[str, Any]) -> dict[str, Any] | None:
-    """An entry of the history, or None for what is none."""
-    at = told.get("timestamp")
-    texts = {name: told.get(name) for name in _TEXTS}
-    if not isinstance(at, (int, float)) or not isfinite(at):
-        return None
-    if not all(isinstance(text, str) for text in texts.values()):
-        return None
-    over, muted = told.get("resolved_at"), told.get("muted")
-    return {
-        **{name: _text(str(text)) for name, text in texts.items()},
-        "timestamp": at,
-        "muted": _text(muted) if isinstance(muted, str) else None,
-        "resolved_at": over if isinstance(over, (int, float)) and isfinite(over) else None,
-    }
-
-
-def _text(told: str) -> str:
-    return printable(told[:_TEXT_LIMIT])

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from asgi_errorkit.alerts.entries import NO_SENSE, entry_of
 from asgi_errorkit.alerts.groups import KnownErrors
-from asgi_errorkit.alerts.timeline import FIRING, RESOLVED, Item, Timeline
+from asgi_errorkit.alerts.timeline import FIRING, RESOLVED, Item, Timeline, count_of
 from asgi_errorkit.alerts.timing import Silence, Timing
 from asgi_errorkit.alerts.totals import Ask, Totals
 
@@ -128,19 +129,19 @@ class AlertState:
         """
         try:
             if told["version"] != _VERSION:
-                raise ValueError(f"version {told['version']!r:.20} is not {_VERSION}")  # noqa: TRY301
+                raise ValueError(f"version {told['version']!r:.20} is not {_VERSION}")
             later = clocks.later(told)
             timeline = Timeline.told(
                 self.timeline.timing, told["timeline"], now=clocks.now, later=later
             )
-            history = [dict(entry) for entry in told["history"]]
+            entries = [entry_of(each) for each in told["history"]]
             out = {n["id"]: (dict(n), set(map(str, to))) for n, to in told["on_its_way"]}
-            total = int(told["total_alerts"])
+            total = count_of(told["total_alerts"])
             self.known.remember(told["known"], told.get("resolved", {}))
             self.totals.remember(told["totals"], now=clocks.now, later=later)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        except NO_SENSE as error:
             raise ValueError(f"what is kept of alerts makes no sense: {error!r:.200}") from error
         self.timeline = timeline
-        self.history.extend(history)
+        self.history.extend(entry for entry in entries if entry is not None)
         self.total_alerts = total
         self.on_its_way = out

@@ -14,7 +14,7 @@ from asgi_errorkit.alerts.notice import Words
 from asgi_errorkit.alerts.record import AlertRecord, RecordError
 from asgi_errorkit.alerts.state import AlertState, Clocks, Shown
 from asgi_errorkit.alerts.timeline import RESOLVED, Change, Notice
-from asgi_errorkit.alerts.timing import Silence, Timing
+from asgi_errorkit.alerts.timing import Silence, Timing, time_of
 from asgi_errorkit.alerts.watch import Watch
 from asgi_errorkit.forks import reset_in_child
 from asgi_errorkit.spool.owner import this_process
@@ -246,12 +246,12 @@ class Teller:
             if "alert" in note:
                 return self.words.clean(_finding_in(note))
             if "silence" in note:
-                until = float(note["until"]) - self.offset
+                until = time_of(note["until"]) - self.offset
                 state.timeline.silence(Silence(str(note["silence"]), until, str(note["why"])))
             elif "unsilence" in note:
                 state.timeline.unsilence(str(note["unsilence"]))
             elif "resolve" in note:
-                state.known.resolve(str(note["resolve"]), float(note["at"]))
+                state.known.resolve(str(note["resolve"]), time_of(note["at"]))
         except (KeyError, TypeError, ValueError) as error:
             self._count("a note about alerts makes no sense", error)
         return None

@@ -9,7 +9,17 @@ from typing import Any, NamedTuple
 from asgi_errorkit.alerts.finding import ALERT_TYPES, Finding, rank
 from asgi_errorkit.alerts.timing import LONGEST_SILENCE_SECONDS, Silence, Timing
 
-__all__ = ["FIRING", "HAPPENED", "RESOLVED", "Change", "Item", "Notice", "Step", "Timeline"]
+__all__ = [
+    "FIRING",
+    "HAPPENED",
+    "RESOLVED",
+    "Change",
+    "Item",
+    "Notice",
+    "Step",
+    "Timeline",
+    "count_of",
+]
 
 FIRING, RESOLVED, HAPPENED = "firing", "resolved", "happened"
 
@@ -21,6 +31,7 @@ _KEPT_FOR_CRITICAL = 6  # one of so many notices of an hour
 _MOST_SILENCES = 100
 _HOUR_SECONDS = 3600.0
 _UNTOLD = -1
+_MOST_COUNT = 2**48
 
 
 class Change(NamedTuple):
@@ -358,7 +369,7 @@ class Timeline:
             timeline._groups[kind] = _Group(
                 {alert.finding.key: alert for alert in alerts},
                 -inf if at is None else min(now, float(at) - later),
-                int(group.get("beyond", 0)),
+                count_of(group.get("beyond", 0)),
             )
         timeline.silences = [
             Silence(str(what), min(float(until) - later, now + LONGEST_SILENCE_SECONDS), str(why))
@@ -367,7 +378,7 @@ class Timeline:
         sent = [min(now, float(at) - later) for at in told["sent"]]
         timeline._sent.extend(sorted(sent)[-timing.most_per_hour :])
         for why in timeline.unsaid:
-            timeline.unsaid[why] = int(told["unsaid"][why])
+            timeline.unsaid[why] = count_of(told["unsaid"][why])
         return timeline
 
 
@@ -399,8 +410,16 @@ def _alert(row: Mapping[str, Any], *, now: float, later: float) -> _Alert:
         Finding(**row["finding"]),
         since=min(now, float(row["since"]) - later),
         seen_at=now,
-        count=int(row["count"]),
+        count=count_of(row["count"]),
         muted=str(row["muted"]),
-        told_rank=int(row["told_rank"]),
+        told_rank=max(_UNTOLD, min(int(row["told_rank"]), _CRITICAL)),
         ended_at=None if ended_at is None else min(now, float(ended_at) - later),
     )
+
+
+def count_of(told: Any) -> int:
+    """A count as it was kept; raises TypeError or ValueError for what is none."""
+    count = int(told)
+    if not 0 <= count < _MOST_COUNT:
+        raise ValueError("nobody has counted that far")
+    return count

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import NamedTuple
+from math import isfinite
+from typing import Any, NamedTuple
 
 from asgi_errorkit.options import check_number, check_whole
 
-__all__ = ["LONGEST_SILENCE_SECONDS", "Silence", "Timing"]
+__all__ = ["LONGEST_SILENCE_SECONDS", "Silence", "Timing", "time_of"]
 
 _DAY_SECONDS = 86_400.0
 _HOUR_SECONDS = 3600.0
@@ -57,3 +58,11 @@ class Silence(NamedTuple):
     def covers(self, alert_type: str, key: str) -> bool:
         """Whether it is meant."""
         return fnmatchcase(alert_type, self.what) or fnmatchcase(key, self.what)
+
+
+def time_of(told: Any) -> float:
+    """A time as it was told; raises TypeError or ValueError for what is none, and could not be kept."""
+    at = float(told)
+    if not isfinite(at):
+        raise ValueError(f"{at} is no time")
+    return at

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -39,7 +40,8 @@ class Watch:
         alert_thresholds: Mapping[str, int],
     ) -> None:
         self.rule_errors = 0
-        self._rules: list[Rule] = [*kit_rules(thresholds), *map(PatientRule, rules)]
+        self._patient = [PatientRule(rule) for rule in rules]
+        self._rules: list[Rule] = [*kit_rules(thresholds), *self._patient]
         self._burning: Rule | None = None if objective is None else partial(burning, objective)
         self._burnt: list[Finding] = []
         self._burnt_at = float("-inf")
@@ -61,7 +63,10 @@ class Watch:
         """What all rules find now."""
         figures = self._figures(totals, now)
         has_errors = figures.errors["total_errors"] > 0
-        found = [finding for rule in self._rules for finding in self._asked(rule, figures)]
+        for rule in self._patient:  # all at once: each is waited for, and they may all hang
+            with suppress(RuntimeError):  # it is asked once more, and then it is told
+                rule.begin(figures)
+        found = [finding for each in self._rules for finding in self._asked(each, figures)]
         found += self._burns(figures)
         if has_errors:  # without any no group is new
             found += self._asked(lambda _: known.news(self._groups(), wall_now), figures)

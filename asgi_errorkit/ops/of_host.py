@@ -4,12 +4,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from asgi_errorkit.redact import Redactor
-from asgi_errorkit.spool.crash import in_flight, with_names
-from asgi_errorkit.spool.host import Host, Worker
-from asgi_errorkit.spool.owner import Life
+from asgi_errorkit.spool.host import Host
 
-__all__ = ["OfHost", "group_of", "in_flight_of", "kept_alerts", "with_resolved"]
+__all__ = ["OfHost", "group_of", "kept_alerts", "with_resolved"]
 
 _WINDOW_MINUTES = 5.0
 
@@ -24,6 +21,7 @@ class OfHost:
         self.at_once = host.at_once
         self.breakers = host.breakers
         self.crashes = host.crashes
+        self.in_flight = host.in_flight
 
     def error_stats(self, window_minutes: float, worker: int | None) -> dict[str, Any]:
         """As the host tells, and which alerts there have been."""
@@ -56,10 +54,6 @@ class OfHost:
 
     def _kept(self) -> tuple[dict[str, Any], Mapping[str, float]]:
         return kept_alerts(self._host)
-
-    def in_flight(self) -> list[dict[str, Any]]:
-        """Of all workers that live."""
-        return in_flight_of(self._host)
 
     def workers(self) -> list[dict[str, Any]]:
         """As the host tells."""
@@ -112,20 +106,3 @@ def _without_sample(group: dict[str, Any]) -> dict[str, Any]:
 def group_of(host: Host, fingerprint: str) -> dict[str, Any] | None:
     """One group with its sample, which lists leave out where all of them are too much."""
     return host.tally().total().groups.by_key().get(fingerprint)
-
-
-def in_flight_of(host: Host) -> list[dict[str, Any]]:
-    """What the workers that live are at, the oldest first, each with its ``pid``."""
-    now = time.perf_counter()
-    running = [worker for worker in host.workers() if worker.life is not Life.DEAD]
-    listed = [told for worker in running for told in _requests_of(worker, now)]
-    return sorted(listed, key=lambda told: -float(told["age_seconds"]))
-
-
-def _requests_of(worker: Worker, now: float) -> list[dict[str, Any]]:
-    offset = worker.about.get("clock_offset", 0.0)
-    redactor = with_names(Redactor(), worker.about)
-    return [
-        {"pid": worker.owner.pid, **told}
-        for told in in_flight(worker.reading, now, offset, redactor)
-    ]

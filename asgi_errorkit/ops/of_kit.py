@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from asgi_errorkit.breaker import CircuitBreaker
 from asgi_errorkit.exchange import FIRST_BYTE, ID, MEMORY_BEFORE, METHOD, PATH, STARTED, State
 from asgi_errorkit.host_answers import at_once
-from asgi_errorkit.ops.of_host import group_of, in_flight_of, with_resolved
+from asgi_errorkit.ops.of_host import group_of, with_resolved
 from asgi_errorkit.redact import Redactor, safe_str
 from asgi_errorkit.spool.crash import Phase
 from asgi_errorkit.spool.host import Host
@@ -164,7 +164,7 @@ class OfKit:
     def in_flight(self) -> list[dict[str, Any]]:
         """Of all workers that live, where they keep a record."""
         if self._kit.host is not None:
-            return in_flight_of(self._kit.host)
+            return self._kit.host.in_flight()
         recorder = self._kit.tracker.recorder
         going = recorder.read(lambda: [*recorder.amid.values(), *recorder.guests.values()])
         now, at = recorder.clock(), recorder.wall_clock()

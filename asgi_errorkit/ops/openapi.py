@@ -58,6 +58,8 @@ def _read(path: str, read: Read) -> dict[str, Any]:
         {
             "200": {"description": read.about, "content": {"application/json": _ANY}},
             "400": {"description": "A parameter cannot be", "content": _PROBLEM},
+            "414": {"description": "The query is too long", "content": _PROBLEM},
+            "503": {"description": "Others read, or the record cannot be", "content": _PROBLEM},
             **({"404": {"description": "None", "content": _PROBLEM}} if path == GROUP else {}),
         },
         parameters=parameters,
@@ -86,6 +88,9 @@ def _acting(path: str, acting: Acting) -> dict[str, Any]:
             "200": {"description": "As it is now", "content": {"application/json": _ANY}},
             "400": {"description": "The body cannot be", "content": _PROBLEM},
             "404": {"description": "There is none here", "content": _PROBLEM},
+            "408": {"description": "The body came too slowly", "content": _PROBLEM},
+            "413": {"description": "The body is too long", "content": _PROBLEM},
+            "415": {"description": "The body is no JSON by its type", "content": _PROBLEM},
         },
         **({"parameters": [_ID]} if path == GROUP else {}),
     )
@@ -96,7 +101,10 @@ def _acting(path: str, acting: Acting) -> dict[str, Any]:
 def _others() -> dict[str, Any]:
     alive = {"200": {"description": "It lives", "content": {"application/json": _ANY}}}
     session = {"200": {"description": "signed_in", "content": {"application/json": _ANY}}}
-    stream = {"200": {"description": "Snapshots", "content": {"text/event-stream": {}}}}
+    stream = {
+        "200": {"description": "Snapshots", "content": {"text/event-stream": {}}},
+        "503": {"description": "So many look already", "content": _PROBLEM},
+    }
     return {
         "/health": {"get": _operation("Whether the app is healthy.", _READY)},
         "/health/live": {"get": {**_operation("Whether it lives.", alive), "security": []}},

@@ -240,12 +240,13 @@ class Host:
     @contextmanager
     def at_once(self) -> Iterator[None]:
         """Within it this thread is answered from one tally, which takes most of the time of each."""
+        outer = self._at_once.tally
         with suppress(SpoolError):  # else whoever asks is told of it
             self._at_once.tally = self.tally()
         try:
             yield
         finally:
-            self._at_once.tally = None
+            self._at_once.tally = outer
 
     @property
     def is_at_once(self) -> bool:

@@ -31,6 +31,8 @@ from asgi_errorkit.alerts import (
     Timing,
 )
 from asgi_errorkit.alerts.record import AlertRecord
+from asgi_errorkit.alerts.state import AlertState
+from asgi_errorkit.spool import leader as leader_module
 from asgi_errorkit.spool.directory import SpoolError
 from asgi_errorkit.spool.host import Host
 from asgi_errorkit.testing import HandClock, request
@@ -753,6 +755,45 @@ def test_a_record_that_makes_no_sense_begins_anew(path: Path, kept: bytes) -> No
     assert app.inbox.kinds() == [("A", "happened")]
     assert app.alerts.get_alert_summary()["errors"] == 3
     assert app.host.directory.names() == ["alerts.ek"]
+
+
+@pytest.mark.parametrize(
+    ("change", "errors"),
+    [
+        ({"history": [{}, {"type": 1}, {"type": "A", "key": "A", "status": "firing"}]}, 0),
+        ({"total_alerts": 1e308}, 1),
+        ({"resolved": {"f1": "nan"}}, 1),
+        ({"timeline": {"unsaid": {"silenced": 1e308, "inhibited": 0, "overflowed": 0}}}, 1),
+    ],
+    ids=repr,
+)
+def test_who_takes_over_what_makes_no_sense_alerts_and_keeps_it_all_the_same(
+    path: Path, change: dict[str, Any], errors: int
+) -> None:
+    one = App(path)
+    one.fail()
+    one.go_on(10)
+    assert one.host is not None
+    kept = orjson.loads(one.host.directory.read("alerts.ek"))
+    for name, told in change.items():
+        kept[name] = {**kept[name], **told} if name == "timeline" else told
+    one.host.directory.write("alerts.ek", orjson.dumps(kept))
+    leader_module._LEADING.clear()
+    app = App(path, one.clock)
+    app.alerts.send_alert("A", "a")
+    app.go_on(1000)  # what was firing is over
+    assert ("A", "happened") in app.inbox.kinds()
+    assert app.alerts.get_alert_summary()["errors"] == errors
+    orjson.dumps(app.alerts.get_alert_summary())
+    again = AlertState(
+        timing=AT_ONCE,
+        gone_seconds=60.0,
+        ask=lambda _: (0, 0),
+        history=100,
+        clocks=app.alerts._teller._clocks(),
+    )
+    again.remember(orjson.loads(one.host.directory.read("alerts.ek")), app.alerts._teller._clocks())
+    assert again.total_alerts == app.alerts.get_alert_summary()["total_alerts"]
 
 
 def test_a_record_that_cannot_be_written_keeps_nobody_quiet(

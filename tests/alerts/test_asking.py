@@ -1,15 +1,21 @@
 """A rule of the user's may do what it likes: the others are asked, and the kit's own go on."""
 
+import os
 import threading
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import pytest
 
 from asgi_errorkit.alerts.asking import PatientRule
 from asgi_errorkit.alerts.finding import Finding
-from asgi_errorkit.alerts.rules import Figures
-from asgi_errorkit.alerts.totals import Total
+from asgi_errorkit.alerts.groups import KnownErrors
+from asgi_errorkit.alerts.rules import Figures, Thresholds
+from asgi_errorkit.alerts.totals import Total, Totals
+from asgi_errorkit.alerts.watch import Watch
+from asgi_errorkit.tracker import ErrorTracker
+from tests.test_forks import in_child
 
 FIGURES = Figures({}, {}, {}, lambda seconds: Total(0, 0, seconds), 0.0)
 DEADLINE_SECONDS = 15.0
@@ -52,6 +58,53 @@ def test_a_late_answer_is_taken_when_it_is_asked_for_again(hanging: Hanging) -> 
     assert rule._asked is not None
     assert rule._asked.answered.wait(DEADLINE_SECONDS)
     assert [each.type for each in rule(FIGURES)] == ["LATE"]
+    assert hanging.times == 1
+
+
+def test_who_waits_for_one_waits_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two rules that answer when both are asked: were one asked after the other, none would."""
+    monkeypatch.setattr(
+        "asgi_errorkit.alerts.watch.PatientRule",
+        partial(PatientRule, patience_seconds=2 * DEADLINE_SECONDS),
+    )
+    both = threading.Barrier(2)
+
+    def rule(figures: Figures) -> Finding:
+        both.wait(DEADLINE_SECONDS)
+        return Finding("BOTH", "there")
+
+    watch = Watch(
+        rules=[rule, rule],
+        thresholds=Thresholds(),
+        objective=None,
+        error_stats=ErrorTracker().get_error_stats,
+        performance_stats=None,
+        groups=list,
+        alert_thresholds={},
+    )
+    totals = Totals(watch.counted, now=0.0)
+    found = watch.look(KnownErrors(gone_seconds=86_400), totals, now=0.0, wall_now=0.0)
+    assert [each.type for each in found] == ["BOTH", "BOTH"]
+    assert watch.rule_errors == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_what_a_rule_has_answered_the_parent_a_child_does_not_take(hanging: Hanging) -> None:
+    """It is the parent's to tell, and the event of its thread may be locked for ever."""
+    rule = PatientRule(hanging, patience_seconds=0.01)
+    with pytest.raises(TimeoutError):
+        rule(FIGURES)
+    hanging.may_answer.set()
+    assert rule._asked is not None
+    assert rule._asked.answered.wait(DEADLINE_SECONDS)
+
+    def ask_anew() -> None:
+        rule._patience_seconds = DEADLINE_SECONDS
+        assert [each.type for each in rule(FIGURES)] == ["LATE"]
+        assert hanging.times == 2
+
+    in_child(ask_anew)
+    assert len(rule(FIGURES)) == 1
     assert hanging.times == 1
 
 

@@ -118,12 +118,16 @@ def test_another_worker_has_it_known_to_the_one_that_alerts(tmp_path: Path) -> N
     assert other.alerts.resolved == app.alerts.resolved == {"f1": at}
 
 
-def test_a_note_that_makes_no_sense_is_counted_and_changes_nothing() -> None:
+@pytest.mark.parametrize("at", ["now", "nan", "inf", None])
+def test_a_note_that_makes_no_sense_is_counted_and_changes_nothing(at: Any) -> None:
+    """A time that no file can hold would cost who takes over all that was known."""
     app = App()
-    app.alerts._teller.take({"resolve": "f1", "at": "now"})
+    app.alerts._teller.take({"resolve": "f1", "at": at})
+    app.alerts._teller.take({"silence": "A", "until": at, "why": ""})
     app.go_on(5)
+    assert app.alerts.get_alert_summary()["silences"] == []
+    assert app.alerts._teller.errors == 2
     assert app.alerts.resolved == {}
-    assert app.alerts._teller.errors == 1
 
 
 @pytest.mark.parametrize("given", [None, 7, b"f1"])

@@ -232,6 +232,31 @@ async def test_what_can_be_changed_is_described(served):
     assert paths[GROUP]["post"]["parameters"] == paths[GROUP]["get"]["parameters"]
 
 
+async def test_how_a_change_is_refused_is_described(served):
+    paths = (await served.read("/openapi.json"))["paths"]
+    good = {"action": "unsilence", "what": "A"}
+    replies = [
+        await served.change("/alerts", good),
+        await served.change("/alerts", {}),
+        await served.change("/alerts", good, BEARER),
+        await served.change("/alerts", b" " * 5000),
+        await served.change("/alerts", good, JSON),
+        await served.change("/errors/f1", {"action": "resolve"}),
+    ]
+    assert [reply.status for reply in replies] == [200, 400, 415, 413, 401, 404]
+    described = paths["/alerts"]["post"]["responses"].keys()
+    assert {str(reply.status) for reply in replies} <= described
+    assert "408" in described
+
+
+async def test_how_a_read_is_refused_is_described(served):
+    paths = (await served.read("/openapi.json"))["paths"]
+    long = await served.ask("/_errorkit/errors", HOST, BEARER, query=b"limit=1&" * 200)
+    described = paths["/errors"]["get"]["responses"].keys()
+    assert {str(long.status), "503"} <= described
+    assert "503" in paths["/events"]["get"]["responses"]
+
+
 def test_what_has_no_act_has_none():
     assert acting_of("/errors") is None
     assert acting_of("/nowhere") is None

@@ -24,6 +24,7 @@ from asgi_errorkit import (
     Recorder,
     StructuredLoggingMiddleware,
 )
+from asgi_errorkit.host_answers import at_once
 from asgi_errorkit.spool import host as host_module
 from asgi_errorkit.spool import leader as leader_module
 from asgi_errorkit.spool.directory import SpoolDirectory
@@ -166,6 +167,17 @@ async def test_what_is_asked_at_once_is_answered_from_one_look(path: Path) -> No
         assert second.get_performance_stats()["total_requests"] == 1
         with ThreadPoolExecutor(1) as other:
             assert other.submit(second.get_error_stats).result()["total_requests"] == 3
+    assert second.get_error_stats()["total_requests"] == 3
+
+
+async def test_who_asks_at_once_amid_that_leaves_the_look_as_it_is(path: Path) -> None:
+    first, second = Workers(path).kits
+    await ask(first, "/", 1)
+    with at_once(second.tracker.host):
+        await ask(first, "/", 2)
+        with at_once(second.tracker.host):
+            assert second.get_error_stats()["total_requests"] == 1
+        assert second.get_error_stats()["total_requests"] == 1
     assert second.get_error_stats()["total_requests"] == 3
 
 
