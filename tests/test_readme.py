@@ -30,8 +30,10 @@ async def handler() -> str:
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
-async def test_an_example_runs(block: str) -> None:
+async def test_an_example_runs(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it makes of the app serves requests; what it raises is what it shows."""
+    monkeypatch.setenv("OPS_TOKEN", "t0ken-of-the-examples")
+    monkeypatch.setenv("ALERTS_URL", "http://127.0.0.1:9/nobody-is-there")
     names: dict[str, Any] = {
         "app": FastAPI(),
         "ErrorKit": ErrorKit,
