@@ -55,7 +55,7 @@ def app() -> ASGIApp:
     stream = Path(os.environ[_LOG]).open("ab")  # noqa: SIM115  as long as the process lives
     stack.add_middleware(StructuredLoggingMiddleware, stream=stream)
     kit = ErrorKit(_answering, stack=stack, directory=os.environ.get(_RECORD) or None)
-    return Ops(token=_TOKEN).around(kit, kit)
+    return Ops(token=_TOKEN, max_viewers=1000).around(kit, kit)
 
 
 async def _answering(scope: Scope, receive: Receive, send: Send) -> None:
