@@ -278,8 +278,9 @@ class ErrorTracker:
         return self.own_breakers() if told is None else told
 
     def own_breakers(self) -> list[dict[str, Any]]:
-        """Those of this process."""
-        return [breaker.as_dict() for breaker in self.circuits.all()]
+        """Those of this process; ``of_error_type`` says of which code asks, and which refuse nothing."""
+        told = [breaker.as_dict() for breaker in self.circuits.all()]
+        return [{**each, "of_error_type": each["name"] in _TYPES} for each in told]
 
     def learn(self, caught: Caught) -> None:
         """Feed the breaker of an error's type, unless it was told of it before.

@@ -480,6 +480,7 @@ def test_all_of_them_are_plain_data(world):
         ("model", "open"),
         ("x", "forced_open"),
     ]
+    assert [each["of_error_type"] for each in told] == [True, False]
     assert orjson.dumps(world.tracker.circuit_breakers)
 
 

@@ -151,17 +151,26 @@ def high_error_rate(thresholds: Thresholds, figures: Figures) -> Iterator[Findin
 
 
 def circuit_breaker_triggered(thresholds: Thresholds, figures: Figures) -> Iterator[Finding]:
-    """Each circuit that refuses calls."""
+    """Each circuit that is open: it refuses calls, or, that of a type of errors, says so if asked."""
     for name, told in figures.errors["circuit_breakers"].items():
         errors = f" after {told['error_count']} errors" if told.get("error_count") else ""
         yield Finding(
             "CIRCUIT_BREAKER_TRIGGERED",
-            f"The circuit {name!r} is open{errors}",
+            _told_of_circuit(name, errors),
             "critical",
             key=f"CIRCUIT_BREAKER_TRIGGERED:{name}",
             subject=f"errors:{name.partition(':')[0]}",
             values={"breaker": name, **told},
         )
+
+
+def _told_of_circuit(name: str, errors: str) -> str:
+    if name not in _TYPES:
+        return f"The circuit {name!r} is open{errors}"
+    return (
+        f"The circuit of errors of the type {name!r} is open{errors}: "
+        "it refuses nothing unless code asks it"
+    )
 
 
 def memory_usage_high(thresholds: Thresholds, figures: Figures) -> Iterator[Finding]:
@@ -294,7 +303,9 @@ def _ratio(total: Total) -> float:
 def worker_died(crash: Mapping[str, Any]) -> Finding:
     """What there is to tell of a crash: see `asgi_errorkit.spool.host.Host.on_death`."""
     suspects = crash.get("suspects") or ()
-    told = f"Worker {crash.get('pid')} died with {crash.get('in_flight', 0)} requests in flight"
+    number = crash.get("in_flight", 0)
+    requests = "request" if number == 1 else "requests"
+    told = f"Worker {crash.get('pid')} died with {number} {requests} in flight"
     if suspects:
         told += "; the likeliest: {method} {path} (request {request_id})".format(**suspects[0])
     return Finding(

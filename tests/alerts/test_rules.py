@@ -136,6 +136,16 @@ def test_each_open_circuit_is_an_alert() -> None:
     assert (told[0].severity, told[2].severity) == ("critical", "high")
 
 
+def test_the_circuit_of_a_type_of_errors_is_told_as_what_it_is() -> None:
+    """An alert as severe, and no word of calls that are refused: code asks it, or nothing does."""
+    (told,) = found(figures(errors_of({}, breakers={"model": {"error_count": 7}})))
+    assert (told.type, told.severity) == ("CIRCUIT_BREAKER_TRIGGERED", "critical")
+    assert told.message == (
+        "The circuit of errors of the type 'model' is open after 7 errors: "
+        "it refuses nothing unless code asks it"
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
@@ -235,6 +245,8 @@ def test_who_died_is_told_with_the_likeliest_cause() -> None:
     )
     assert (told.severity, told.happened) == ("critical", True)
     assert worker_died({"pid": 7, "suspects": []}).severity == "medium"
+    alone = worker_died({"pid": 7, "in_flight": 1})
+    assert alone.message == "Worker 7 died with 1 request in flight"
 
 
 # Burn rates

@@ -7,7 +7,7 @@ from playwright.async_api import expect
 
 from .looking import becomes
 from .running import until
-from .traffic import HELD, PAY
+from .traffic import HELD, INVOICE, PAY
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -17,7 +17,7 @@ CAPTION = "Circuit breakers"
 
 def answers(shop, status):
     """Whether all that ask in a row are answered so, whichever worker they come to."""
-    return {shop.traffic.ask(PAY.path.format(at)) for at in range(IN_A_ROW)} == {status}
+    return answers_as(shop, PAY, status)
 
 
 async def states(look):
@@ -139,3 +139,46 @@ async def has_alerted(look, *names):
 async def going_on_as_counted(look):
     going_on = await look.rows("Alerts that go on")
     return await look.page.inner_text("#count-alerts") == (str(len(going_on)) if going_on else "")
+
+
+async def test_the_circuit_of_a_type_of_errors_is_told_to_refuse_nothing(shop, page_of_shop):
+    """Nothing asks it here: it is said so in its row, in the question and in the alert, and it is
+    not counted as refusing."""
+    look, page = page_of_shop, page_of_shop.page
+    before = shop.traffic.ask(INVOICE.path.format(0))
+    name, says = "external_service", "refuses nothing unless code asks it"
+    await look.section("breakers")
+    await becomes(lambda: known_by(look, shop, name), 2)
+    button = page.get_by_role("button", name=f"Force open: {name}").first
+    row = page.get_by_role("table", name=CAPTION).get_by_role("row", name=name).first
+    await expect(row).to_contain_text(says)
+    await button.click()
+    dialog = page.get_by_role("dialog", name="Force open?")
+    await expect(dialog).to_contain_text(says)
+    await expect(dialog).not_to_contain_text("refuses every call")
+    await dialog.get_by_role("button", name="Force open").click()
+    await expect(dialog).to_be_hidden()
+    await becomes(lambda: is_forced_open(look, name), True)
+    assert await page.inner_text("#count-breakers") == ""
+    assert answers_as(shop, INVOICE, before)
+    await look.section("alerts")
+    alert = page.get_by_role("table", name="Alerts that go on").get_by_role("row", name=name)
+    await expect(alert.filter(has_text="CIRCUIT_BREAKER_TRIGGERED")).to_contain_text(says)
+
+
+async def known_by(look, shop, name):
+    """How many workers have made a breaker: each with the first error that comes to it."""
+    await asyncio.to_thread(shop.traffic.ask, INVOICE.path.format(1))
+    return len(await states_of(look, name))
+
+
+async def is_forced_open(look, name):
+    return "forced open" in await states_of(look, name)
+
+
+async def states_of(look, name):
+    return [row[1] for row in await look.rows(CAPTION) if row[0].startswith(name)]
+
+
+def answers_as(shop, call, status):
+    return {shop.traffic.ask(call.path.format(at)) for at in range(IN_A_ROW)} == {status}

@@ -83,6 +83,10 @@ async def test_a_group_tells_its_last_requests_and_is_resolved(shop, page_of_sho
     assert {(row[2], row[3]) for row in listed} == {(REVIEW.route, "500, server error")}
     await dialog.get_by_role("button", name="Resolve").click()
     await expect(dialog.get_by_role("alert")).to_contain_text("Resolved.")
+    button = dialog.get_by_role("button", name="Resolve")
+    await expect(button).to_have_attribute("aria-disabled", "true")
+    await expect(button).to_be_focused()
+    await expect(dialog.get_by_role("term").filter(has_text="Resolved")).to_have_count(1)
     await page.keyboard.press("Escape")
     cell = section.get_by_role("row", name="ValueError").get_by_role("cell").nth(3)
     await expect(cell.locator("time")).to_have_count(1)

@@ -72,6 +72,18 @@ _STOP = """() => {
 }"""
 
 
+async def test_each_link_leads_to_its_section_and_is_current_then(page_of_shop):
+    """The last one too, below which there is nothing."""
+    look, page = page_of_shop, page_of_shop.page
+    for name in ("errors", "routes", "flight", "crashes"):
+        await expect(await look.section(name)).not_to_contain_text("Not loaded yet.")
+    links = page.get_by_role("navigation", name="Sections").get_by_role("link")
+    for at in (1, 7, 2, 4, 0):
+        await links.nth(at).click()
+        await expect(links.nth(at)).to_have_attribute("aria-current", "location")
+        await expect(page.locator("nav [aria-current]")).to_have_count(1)
+
+
 async def test_a_table_is_sorted_by_keyboard(page_of_shop):
     """The head keeps the focus, also when new figures come; screen readers are told the order."""
     look, page = page_of_shop, page_of_shop.page
@@ -218,17 +230,28 @@ async def test_it_follows_the_scheme_of_the_device(page_of_shop):
 
 @pytest.mark.parametrize("width", [320, 360, 768])
 async def test_nothing_scrolls_sideways(shop, new_look, width):
-    """But what scrolls by itself: tables, source and the navigation."""
+    """But what scrolls by itself: source and the navigation. Rows of tables are cards there, whose
+    cells say what they are, and none of whose buttons is off the screen."""
     screen = {"viewport": {"width": width, "height": 740}}
     look = await (await new_look(shop.url, **screen)).open()
     for name in ("alerts", "errors", "routes", "breakers", "flight", "workers", "crashes"):
         await expect(await look.section(name)).not_to_contain_text("Not loaded yet.")
         assert await widest(look) <= width
+    assert await look.page.evaluate(_SCROLLING) == []
+    assert {"State", "By hand", "Last seen"} <= set(await look.page.evaluate(_LABELS))
     await (await look.section("errors")).get_by_role("button", name="ValueError").click()
     await expect(look.page.get_by_role("dialog")).to_contain_text("GET /reviews/")
     assert await widest(look) <= width
     dialog = look.page.get_by_role("dialog")
     assert await dialog.evaluate("it => it.scrollWidth - it.clientWidth") == 0
+    close = await dialog.get_by_role("button", name="Close").bounding_box()
+    assert close["height"] < close["width"]  # one line, beside however long a message
+
+
+_SCROLLING = """() => [...document.querySelectorAll(".scroll")]
+  .filter(it => it.scrollWidth > it.clientWidth).map(it => it.getAttribute("aria-label"))"""
+_LABELS = """() => [...document.querySelectorAll(".stacks td")]
+  .map(it => getComputedStyle(it, "::before").content.split('"')[1])"""
 
 
 async def widest(look):

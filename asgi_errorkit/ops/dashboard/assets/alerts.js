@@ -2,7 +2,7 @@
 
 import { canChange, read } from "./api.js";
 import { announce, badge, el, timeAgo } from "./dom.js";
-import { count, visible, words } from "./format.js";
+import { count, counted, visible, words } from "./format.js";
 import { silencer, silences } from "./silences.js";
 import { table } from "./tables.js";
 
@@ -59,14 +59,21 @@ const time = (name, label, at) => ({ name, label, value: at, show: (row) => time
 
 const statusOf = (row) => words(row.status ?? "") + (row.muted ? `, ${words(row.muted)}` : "");
 
-const inAll = ({ total_alerts: n }) => (n === 1 ? "1 alert in all" : `${count(n)} alerts in all`);
+const inAll = ({ total_alerts: n }) => `${counted(n, "alert")} in all`;
+
+/** Channels are called by their place and what they are: the place is told where that is needed. */
+function namesOf(channels) {
+  const found = channels.map(({ channel }) => /^(\d+) (.+)$/s.exec(channel ?? "") ?? [null, null, channel ?? "a channel"]);
+  const isAlone = (name) => found.filter(([, , other]) => other === name).length === 1;
+  return found.map(([, at, name]) => visible(at === null || isAlone(name) ? name : `${name} (#${Number(at) + 1})`));
+}
 
 function channels(summary) {
   if (summary.is_damaged) return "What is on record of alerts cannot be read.";
   if (summary.firing && !summary.channels) return `${inAll(summary)}, as they are on record; who was told is not.`;
   if (!summary.channels) return "The kit was made without alerts=...: nothing is told to anybody.";
   const unsaid = Object.entries(summary.unsaid ?? {}).filter(([, n]) => n).map(([why, n]) => `${count(n)} ${words(why)}`);
-  const to = summary.channels.map((each) => visible(each.to ?? each.label ?? each.channel ?? "a channel"));
+  const to = namesOf(summary.channels);
   const parts = [inAll(summary), `told to ${to.join(", ") || "the log alone"}`];
   return `${[...parts, ...unsaid].join("; ")}.`;
 }

@@ -7,15 +7,16 @@ import { table } from "./tables.js";
 
 const KINDS = { open: "bad", forced_open: "bad", half_open: "warn", disabled: "warn", closed: "good" };
 const ACTIONS = [
-  ["force_open", "Force open", "refuses every call until it is reset"],
-  ["reset", "Reset", "closes it and forgets all calls so far"],
-  ["disable", "Disable", "lets every call through and counts nothing"],
+  ["force_open", "Force open", "refuses every call until it is reset", "tells code that asks to leave it alone, until it is reset"],
+  ["reset", "Reset", "closes it and forgets all calls so far", "closes it and forgets all errors so far"],
+  ["disable", "Disable", "lets every call through and counts nothing", "tells code that asks to go on, and counts nothing"],
 ];
+const SIGNAL = "a signal: refuses nothing unless code asks it";
 const OPEN = ["open", "forced_open"]; // of these it is told since when
 const MOST_CHANGES = 20;
 const SHOWN_CHANGES = 3;
 
-export function breakers(section) {
+export function breakers(section, note) {
   const changes = new Changes();
   const whole = { canAct: null };
   const made = table({
@@ -33,6 +34,7 @@ export function breakers(section) {
     const { breakers: rows } = await read("breakers");
     changes.look(rows);
     made.update(rows);
+    note(new Set(rows.filter(isRefusing).map((row) => row.name)).size, "refusing");
   };
   return {
     refresh,
@@ -48,31 +50,43 @@ export function breakers(section) {
 }
 
 const keyOf = (row) => `${row.pid} ${row.name}`;
+/** That of a type of errors is fed by them and asked by code, if at all. */
+const isSignal = (row) => row.of_error_type && !row.rejected;
+const isRefusing = (row) => OPEN.includes(row.state) && !isSignal(row);
+const kindOf = (row) => (OPEN.includes(row.state) && isSignal(row) ? "warn" : (KINDS[row.state] ?? "plain"));
+
 const RANK = ["closed", "metrics_only", "disabled", "half_open", "forced_open", "open"];
 
 function columns(changes, whole, refresh) {
   return [
-    { name: "name", label: "Breaker", value: (row) => row.name, show: (row) => el("code", {}, visible(row.name)) },
-    { name: "state", label: "State", value: (row) => RANK.indexOf(row.state), stamp: (row) => row.state, show: (row) => badge(words(row.state), KINDS[row.state] ?? "plain") },
+    { name: "name", label: "Breaker", value: (row) => row.name, stamp: (row) => `${row.name} ${row.of_error_type}`, show: nameOf },
+    { name: "state", label: "State", value: (row) => RANK.indexOf(row.state), stamp: (row) => `${row.state} ${isSignal(row)}`, show: (row) => badge(words(row.state), kindOf(row)) },
     { name: "pid", label: "Worker", isNumber: true, value: (row) => row.pid },
     { name: "since", label: "History", value: (row) => row.triggered_at ?? 0, stamp: (row) => changes.stamp(row), show: (row) => changes.show(row) },
     { name: "failed", label: "Failed calls", isNumber: true, value: (row) => row.failure_rate, stamp: (row) => `${row.failed}/${row.calls}`, show: (row) => `${count(row.failed)} of ${count(row.calls)} (${percent(row.failure_rate)})` },
     { name: "rejected", label: "Refused", isNumber: true, value: (row) => row.rejected, show: (row) => count(row.rejected) },
     { name: "retry", label: "Tries again in", isNumber: true, value: (row) => row.retry_after_seconds, show: (row) => (row.retry_after_seconds > 0 ? seconds(row.retry_after_seconds) : "–") },
-    { name: "acts", label: "By hand", isPlain: true, value: () => null, stamp: (row) => row.name, show: (row) => (whole.canAct ? acts(row.name, refresh) : "not from here") },
+    { name: "acts", label: "By hand", isPlain: true, value: () => null, stamp: (row) => `${row.name} ${row.of_error_type}`, show: (row) => (whole.canAct ? acts(row, refresh) : "not from here") },
   ];
 }
 
-function acts(name, refresh) {
-  const buttons = ACTIONS.map(([action, label, effect]) => {
-    const ask = () => confirm({ name, action, label, effect, refresh });
+function nameOf(row) {
+  const name = el("code", {}, visible(row.name));
+  return row.of_error_type ? el("span", {}, name, " ", el("span", { class: "quiet signal" }, SIGNAL)) : name;
+}
+
+function acts({ name, of_error_type: isOfType }, refresh) {
+  const buttons = ACTIONS.map(([action, label, ofCalls, ofErrors]) => {
+    const effect = isOfType ? ofErrors : ofCalls;
+    const about = isOfType ? `It is ${SIGNAL}. ` : "";
+    const ask = () => confirm({ name, action, label, effect, about, refresh });
     return el("button", { type: "button", "aria-label": `${label}: ${visible(name)}`, click: ask }, label);
   });
   return el("span", { class: "acts" }, ...buttons);
 }
 
 /** What refuses, or lets through, the calls of all is done after a question. */
-function confirm({ name, action, label, effect, refresh }) {
+function confirm({ name, action, label, effect, about, refresh }) {
   const failed = el("p", { class: "bad", role: "alert" });
   const go = async () => {
     try {
@@ -85,7 +99,7 @@ function confirm({ name, action, label, effect, refresh }) {
   };
   const dialog = openDialog(
     `${label}?`,
-    el("p", {}, "This ", effect, ": ", el("code", {}, visible(name)), ", with all workers that act together. The log tells who asked for it."),
+    el("p", {}, "This ", effect, ": ", el("code", {}, visible(name)), `, with all workers that act together. ${about}The log tells who asked for it.`),
     failed,
     el("p", {}, el("button", { type: "button", class: "main-action", click: go }, label)),
   );

@@ -18,8 +18,9 @@ const LOST_AFTER_MS = 4000; // streams end in time and come again: that is no lo
 const AGAIN_MS = 5000;
 const UNSEEN_MS = 30_000; // what is not on the screen is asked for its count alone
 const LEAST_SHARE = 10; // an answer that takes long is asked for seldom
+const REACHED_PX = 48;
 
-const page = { sections: [], history: new History(), source: null, lostTimer: 0, state: "" };
+const page = { current: "", sections: [], history: new History(), source: null, lostTimer: 0, state: "" };
 
 start();
 
@@ -93,12 +94,31 @@ function show(isSignedIn) {
 function makeSections() {
   for (const [id, make] of Object.entries(MAKE)) {
     const element = byId(id);
-    page.sections.push({ id, element, isSeen: false, dueAt: 0, isAsking: false, ...make(element) });
+    page.sections.push({ id, element, isSeen: false, dueAt: 0, isAsking: false, ...make(element, (...told) => noteCount(id, ...told)) });
   }
   const watcher = new IntersectionObserver(onSeen, { rootMargin: "200px" });
   for (const { element } of page.sections) watcher.observe(element);
   setInterval(tick, 1000);
   document.addEventListener("visibilitychange", tick);
+  addEventListener("scroll", () => requestAnimationFrame(tellCurrent), { passive: true });
+  tellCurrent();
+}
+
+/** The section that is looked at is the last one that has come up to the navigation. */
+function tellCurrent() {
+  const line = byId("sections").getBoundingClientRect().bottom + REACHED_PX;
+  const reached = page.sections.findLast(({ element }) => element.getBoundingClientRect().top <= line);
+  const { id } = reached ?? page.sections[0];
+  if (id === page.current) return;
+  page.current = id;
+  const list = byId("sections").querySelector("ul");
+  for (const link of list.querySelectorAll("a")) {
+    if (link.hash !== `#${id}`) link.removeAttribute("aria-current");
+    else {
+      link.setAttribute("aria-current", "location");
+      list.scrollLeft = link.offsetLeft - (list.clientWidth - link.offsetWidth) / 2;
+    }
+  }
 }
 
 function onSeen(entries) {
@@ -177,7 +197,6 @@ function noteCounts({ error_stats: told, performance_stats: performance }) {
   noteCount("errors", told.error_groups);
   noteCount("flight", performance.in_flight);
   noteCount("workers", performance.workers?.length);
-  noteCount("breakers", Object.keys(told.circuit_breakers ?? {}).length, "refusing");
   const app = performance.workers?.[0];
   if (app) setText(byId("app-name"), visible([app.app, app.release].filter(Boolean).join(" ")));
 }

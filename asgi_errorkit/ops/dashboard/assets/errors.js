@@ -2,7 +2,7 @@
 
 import { canChange, change, read } from "./api.js";
 import { badge, el, facts, openDialog, setText, timeAgo } from "./dom.js";
-import { count, visible, visibleCode, words } from "./format.js";
+import { count, counted, visible, visibleCode, words } from "./format.js";
 import { table } from "./tables.js";
 
 let ids = 0;
@@ -21,7 +21,7 @@ export function errors(section) {
     key: (row) => row.fingerprint,
     text: (row) => [row.type_name, row.message, row.where, row.error_type, ...Object.keys(row.routes ?? {})].join(" "),
     columns: [
-      { name: "message", label: "Error", value: (row) => `${row.type_name}: ${row.message}`, show: opener },
+      { name: "message", label: "Error", value: (row) => `${shortOf(row.type_name)}: ${row.message}`, stamp: (row) => `${row.type_name}: ${row.message}`, show: opener },
       { name: "count", label: "Times", isNumber: true, value: (row) => row.count, show: (row) => count(row.count) },
       { name: "last_seen", label: "Last seen", value: (row) => row.last_seen, show: (row) => timeAgo(row.last_seen) },
       { name: "first_seen", label: "First seen", value: (row) => row.first_seen, show: (row) => timeAgo(row.first_seen) },
@@ -47,8 +47,14 @@ export function errors(section) {
 function opener(row) {
   const message = el("span", { class: "message" }, visible(row.message));
   const open = () => openGroup(row.fingerprint);
-  return el("button", { type: "button", class: "link", click: open }, el("strong", {}, visible(row.type_name)), " ", message);
+  const short = shortOf(row.type_name);
+  // As it is, where it was made shorter: for a pointer, and for screen readers its description.
+  const title = short === row.type_name ? null : visible(row.type_name);
+  return el("button", { type: "button", class: "link", title, click: open }, el("strong", {}, visible(short)), " ", message);
 }
+
+/** The name of a class without its modules. */
+const shortOf = (name) => String(name ?? "").split(".").at(-1) || name;
 
 async function openGroup(id) {
   try {
@@ -69,39 +75,47 @@ function showGroup(group, canResolve) {
     ["First seen", timeAgo(occurrences.first_seen)],
     ["Since release", group.release && visible(group.release)],
     ["Group", el("code", {}, visible(group.fingerprint))],
-    ["Resolved", group.resolved_at && timeAgo(group.resolved_at)],
+    resolvedAt(group.resolved_at),
   ]);
   const shown = sample
     ? [...request(sample), ...traceback(sample.exception)]
     : [el("p", { class: "note" }, "No sample of this group has been kept.")];
-  const mend = canResolve && !group.resolved_at ? resolver(group.fingerprint) : null;
+  const mend = canResolve && !group.resolved_at ? resolver(group.fingerprint, about) : null;
   openDialog(`${visible(group.type_name)}: ${visible(group.message)}`, about, mend, ...shown, ...latestOf(occurrences.latest), ...routesOf(occurrences.routes));
 }
 
 /** Who has mended it says so: should it come again, that is an alert at once. */
-function resolver(id) {
+function resolver(id, about) {
   const told = el("span", { role: "alert" });
   const go = async () => {
+    if (button.hasAttribute("aria-disabled")) return;
     try {
-      await change(`errors/${encodeURIComponent(id)}`, { action: "resolve" });
+      const { resolved_at: at } = await change(`errors/${encodeURIComponent(id)}`, { action: "resolve" });
+      button.setAttribute("aria-disabled", "true"); // not `disabled`: it has the focus
+      about.append(...facts([resolvedAt(at)]).children);
       setText(told, "Resolved. Should it come again, there is an alert at once.");
     } catch (error) {
       setText(told, visible(error.message));
     }
   };
-  return el("p", {}, el("button", { type: "button", click: go }, "Resolve"), " ", told);
+  const button = el("button", { type: "button", click: go }, "Resolve");
+  return el("p", {}, button, " ", told);
 }
+
+const resolvedAt = (at) => ["Resolved", at && timeAgo(at)];
 
 function latestOf(latest) {
   if (!latest?.length) return [];
-  const heads = ["When", "Request", "Route", "Answered", "Worker"].map((each) => el("th", { scope: "col" }, each));
+  const labels = ["When", "Request", "Route", "Answered", "Worker"];
+  const heads = labels.map((each) => el("th", { scope: "col", role: "columnheader" }, each));
   const lines = latest.map((each) => {
     const answer = [each.status_code, words(each.outcome ?? "")].filter(Boolean).join(", ");
-    const cells = [timeAgo(each.at), idOf(each.request_id), el("code", {}, visible(each.route)), answer, String(each.pid ?? "")];
-    return el("tr", {}, ...cells.map((cell) => el("td", {}, cell)));
+    const cells = [timeAgo(each.at), idOf(each.request_id), el("code", {}, routeOf(each.route)), answer, String(each.pid ?? "")];
+    return el("tr", { role: "row" }, ...cells.map((cell, i) => el("td", { role: "cell", "data-label": labels[i] }, cell)));
   });
   const caption = el("caption", { class: "unseen" }, "Last occurrences");
-  const grid = el("table", {}, caption, el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...lines));
+  const head = el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, ...heads));
+  const grid = el("table", { class: "stacks", role: "table" }, caption, head, el("tbody", { role: "rowgroup" }, ...lines));
   return [el("h3", {}, "Last occurrences"), el("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": "Table: Last occurrences" }, grid)];
 }
 
@@ -125,12 +139,20 @@ function idOf(id) {
 function routesOf(routes) {
   const pairs = Object.entries(routes ?? {}).sort(([, one], [, other]) => other - one);
   if (!pairs.length) return [];
-  return [el("h3", {}, "On these routes"), facts(pairs.map(([label, n]) => [el("code", {}, visible(label)), `${count(n)} times`]))];
+  return [el("h3", {}, "On these routes"), facts(pairs.map(([label, n]) => [el("code", {}, routeOf(label)), counted(n, "time")]))];
+}
+
+/** Of a session at an empty path there is a method alone, which says nothing. */
+const routeOf = (label) => visible(/^[A-Z]+ $/.test(label ?? "") ? "websocket" : label);
+
+function lineOf({ method, path, query, headers }) {
+  const isSession = String(headers?.upgrade ?? "").toLowerCase() === "websocket";
+  const parts = [isSession ? "websocket" : method, path && `${path}${query ? `?${query}` : ""}`];
+  return parts.filter(Boolean).join(" ") || "outside of any";
 }
 
 function request(sample) {
-  const query = sample.query ? `?${sample.query}` : "";
-  const line = el("p", { class: "request" }, el("code", {}, visible(`${sample.method} ${sample.path}${query}`)));
+  const line = el("p", { class: "request" }, el("code", {}, visible(lineOf(sample))));
   const headers = Object.entries(sample.headers ?? {}).map(([name, value]) => [visible(name), el("code", {}, visible(value))]);
   return [
     el("h3", {}, "The request of the sample"),
@@ -142,7 +164,7 @@ function request(sample) {
       ["Trace", sample.trace_id && el("code", {}, visible(sample.trace_id))],
       ["Release", sample.release && visible(sample.release)],
     ]),
-    headers.length ? el("details", {}, el("summary", {}, `${count(headers.length)} headers`), facts(headers)) : null,
+    headers.length ? el("details", {}, el("summary", {}, counted(headers.length, "header")), facts(headers)) : null,
     sample.context ? el("details", {}, el("summary", {}, "Context"), pre(JSON.stringify(sample.context, null, 2))) : null,
   ].filter(Boolean);
 }
@@ -163,7 +185,7 @@ function traceback(exception) {
 function raised(exception) {
   const left = exception.frames_left_out;
   return [
-    left ? el("p", { class: "note" }, `${count(left)} frames are left out.`) : null,
+    left ? el("p", { class: "note" }, `${counted(left, "frame")} left out.`) : null,
     el("ol", { class: "frames" }, ...runsOf(exception.frames ?? []).map((run) => el("li", {}, runOf(run)))),
     el("p", { class: "raised" }, el("strong", {}, visible(exception.type)), ": ", visible(exception.message)),
   ].filter(Boolean);

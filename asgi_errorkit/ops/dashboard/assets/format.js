@@ -25,6 +25,9 @@ const unless = (told, show) => (isNumber(told) ? show(told) : "unknown");
 
 export const count = (told) => unless(told, (n) => whole.format(n));
 
+/** "1 time", "2 times". */
+export const counted = (told, one) => `${count(told)} ${told === 1 ? one : `${one}s`}`;
+
 export const percent = (ratio) => unless(ratio, (r) => `${fine.format(100 * r)} %`);
 
 export const rate = (perSecond) => unless(perSecond, (r) => `${r < 100 ? fine.format(r) : whole.format(r)}/s`);

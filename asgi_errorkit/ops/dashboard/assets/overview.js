@@ -2,25 +2,30 @@
 
 import { chart } from "./charts.js";
 import { el, setText } from "./dom.js";
-import { count, percent, rate, seconds, words } from "./format.js";
+import { count, counted, percent, rate, seconds, words } from "./format.js";
 import { BANDS } from "./history.js";
 import { table } from "./tables.js";
 
 const LINES = ["p50", "p95", "p99"];
 
 const TILES = [
-  ["requests", "Requests", (e, p) => [count(p.total_requests), "in 5 minutes"]],
+  ["requests", "Requests", (e, p) => [count(p.total_requests), `${andSessions(e, p)}in 5 minutes`]],
   ["rate", "Now", (e, p, r) => [rate(sum(r.outcomes) / r.seconds), "within 5 seconds"]],
-  ["failed", "Failed", (e) => [count(e.failed_requests), `${percent(ratio(e.failed_requests, e.total_requests))} of all`]],
-  ["client", "Client errors", (e) => [count(e.client_errors), `${percent(ratio(e.client_errors, e.total_requests))} of all`]],
-  ["errors", "Errors", (e) => [count(e.total_errors), `${count(e.error_groups)} groups`]],
+  ["failed", "Failed", (e, p) => [count(e.failed_requests), share(e.failed_requests, e, p)]],
+  ["client", "Client errors", (e, p) => [count(e.client_errors), share(e.client_errors, e, p)]],
+  ["errors", "Errors", (e) => [count(e.total_errors), `in 5 minutes; ${counted(e.error_groups, "group")} known`]],
   ["p50", "Half within", (e, p) => [seconds(p.percentiles?.p50), "median"]],
   ["p95", "95 % within", (e, p) => [seconds(p.percentiles?.p95), `99 %: ${seconds(p.percentiles?.p99)}`]],
-  ["flight", "In flight", (e, p) => [count(p.in_flight), "requests"]],
+  ["flight", "In flight", (e, p) => [count(p.in_flight), p.in_flight === 1 ? "request" : "requests"]],
 ];
 
 const sum = (numbers) => Object.values(numbers ?? {}).reduce((a, b) => a + b, 0);
 const ratio = (part, whole) => (whole ? part / whole : 0);
+
+/** Websocket sessions fail like requests, but are not measured among them. */
+const sessions = (e, p) => Math.max(0, e.total_requests - p.total_requests) || 0;
+const andSessions = (e, p) => (sessions(e, p) ? `and ${counted(sessions(e, p), "session")}, ` : "");
+const share = (part, e, p) => `${percent(ratio(part, e.total_requests))} of ${sessions(e, p) ? "requests and sessions" : "all"}`;
 
 export function overview(section) {
   const tiles = TILES.map(tile);

@@ -4,6 +4,7 @@ import { el, setText } from "./dom.js";
 import { count } from "./format.js";
 
 const SIZES = [25, 100];
+const MOST_BESIDE = 2; // so many columns have room beside each other on any screen
 let made = 0;
 
 /**
@@ -16,7 +17,7 @@ let made = 0;
  *   isRising?: boolean, empty: string, text?: (row: any) => string}} options
  */
 export function table(options) {
-  const body = el("tbody");
+  const body = el("tbody", { role: "rowgroup" });
   const state = {
     ...options,
     body,
@@ -28,7 +29,9 @@ export function table(options) {
     isAsked: false,
     isRising: options.isRising ?? false,
   };
-  const grid = el("table", {}, el("caption", { class: "unseen" }, options.caption), headOf(state), body);
+  // Where there is no room for columns a row is a card: roles are said, for the layout takes them.
+  const stacks = options.columns.length > MOST_BESIDE ? "stacks" : null;
+  const grid = el("table", { class: stacks, role: "table" }, el("caption", { class: "unseen" }, options.caption), headOf(state), body);
   const region = el("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": `Table: ${options.caption}` }, grid);
   state.note = el("p", { class: "note", hidden: true });
   const element = el("div", { class: "table" }, toolsOf(state), region, state.note, pagerOf(state));
@@ -45,12 +48,12 @@ export function table(options) {
 
 function headOf(state) {
   state.heads = state.columns.map((column) => {
-    const about = { scope: "col", class: column.isNumber ? "number" : null };
+    const about = { scope: "col", role: "columnheader", class: column.isNumber ? "number" : null };
     if (column.isPlain) return el("th", about, column.label);
     const button = el("button", { type: "button", click: () => sortBy(state, column) }, column.label);
     return el("th", about, button);
   });
-  return el("thead", {}, el("tr", {}, ...state.heads));
+  return el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, ...state.heads));
 }
 
 function sortBy(state, column) {
@@ -143,7 +146,7 @@ function fill(state, seen) {
   state.cells = new Map();
   seen.forEach((row, at) => {
     const key = state.key(row);
-    const kept = before.get(key) ?? { line: el("tr"), stamps: [] };
+    const kept = before.get(key) ?? { line: el("tr", { role: "row" }), stamps: [] };
     before.delete(key);
     state.cells.set(key, kept);
     write(state, kept, row);
@@ -164,8 +167,8 @@ function write(state, kept, row) {
 }
 
 function cellOf(column, i) {
-  const about = { class: column.isNumber ? "number" : null };
-  return i === 0 ? el("th", { ...about, scope: "row" }) : el("td", about);
+  const about = { class: column.isNumber ? "number" : null, "data-label": column.label };
+  return i === 0 ? el("th", { ...about, scope: "row", role: "rowheader" }) : el("td", { ...about, role: "cell" });
 }
 
 function tellOrder(state) {
