@@ -5,7 +5,7 @@ import re
 import reprlib
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache, lru_cache
 from itertools import accumulate, pairwise
@@ -491,8 +491,39 @@ def as_json(snapshot: Snapshot, redactor: Redactor) -> dict[str, Any]:
     """
     first, *causes = [_link_as_json(link, redactor) for link in snapshot.links()]
     sample = {**first, "causes": causes, "dropped": {"sources": 0, "frames": 0, "causes": 0}}
-    _fit(sample)
+    _fit(sample, SAMPLE_BYTES)
     return sample
+
+
+def shorter(sample: Mapping[str, Any], most_bytes: int) -> dict[str, Any]:
+    """What `as_json` has told in so many bytes at most: what is of libraries goes before all else."""
+    copies = [_copied(link) for link in (sample, *sample["causes"])]
+    short = {**copies[0], "causes": copies[1:], "dropped": dict(sample["dropped"])}
+    _leave_out_libraries(short, most_bytes)
+    _fit(short, most_bytes)
+    return short
+
+
+def _leave_out_libraries(short: dict[str, Any], most_bytes: int) -> None:
+    """Their sources, and then their frames, from the outside in."""
+    excess, dropped = _excess(short, most_bytes), short["dropped"]
+    links = [short, *short["causes"]]
+    placed = [(link, link["frames"][-distance]) for link, distance in _outside_in(links)]
+    of_libraries = [(link, frame) for link, frame in placed if not frame["in_app"]]
+    for _, frame in of_libraries:
+        if excess > 0 and frame["source"]:
+            excess -= len(orjson.dumps(frame["source"])) - 2
+            frame["source"] = []
+            dropped["sources"] += 1
+    for link, frame in of_libraries:
+        if excess > 0 and frame is not link["frames"][-1]:
+            excess -= len(orjson.dumps(frame)) + 1
+            link["frames"] = [each for each in link["frames"] if each is not frame]
+            dropped["frames"] += 1
+
+
+def _copied(link: Mapping[str, Any]) -> dict[str, Any]:
+    return {**link, "frames": [dict(frame) for frame in link["frames"]]}
 
 
 def _link_as_json(link: Snapshot, redactor: Redactor) -> dict[str, Any]:
@@ -510,9 +541,13 @@ def _frame_as_json(frame: Frame, redactor: Redactor) -> dict[str, Any]:
     return {**frame._asdict(), "source": source}
 
 
-def _fit(sample: dict[str, Any]) -> None:
+def _excess(sample: dict[str, Any], most_bytes: int) -> int:
+    return len(orjson.dumps(sample)) - most_bytes + 64  # the counts grow by some digits
+
+
+def _fit(sample: dict[str, Any], most_bytes: int) -> None:
     """Drop what matters least until the sample has its size."""
-    excess = len(orjson.dumps(sample)) - SAMPLE_BYTES + 64  # the counts grow by some digits
+    excess = _excess(sample, most_bytes)
     links, dropped = [sample, *sample["causes"]], sample["dropped"]
     for link, distance in _outside_in(links):
         frame = link["frames"][-distance]

@@ -113,12 +113,14 @@ class ErrorGroup:
         return {**group, "error_type": self.error_type.value, "routes": dict(self.routes)}
 
     @classmethod
-    def told(cls, group: Mapping[str, Any]) -> "ErrorGroup":
-        """The group that was told of with `as_dict`, by whichever worker."""
+    def told(cls, group: Mapping[str, Any], own: Sample | None = None) -> "ErrorGroup":
+        """The group that was told of with `as_dict`, by whichever worker.
+
+        ``own`` is this worker's sample of it, which is whole, as those on record need not be.
+        """
         known = {name: group[name] for name in _TOLD_OF_GROUP}
         kind = _TYPES.get(group["error_type"], ErrorType.UNKNOWN)
-        sample = group["sample"]
-        told = cls(**known, error_type=kind, last=Sample.told(sample) if sample else None)
+        told = cls(**known, error_type=kind, last=_whole(group["sample"], own))
         told.occurred.extend(tuple(each.values()) for each in reversed(group["latest"]))
         return told
 
@@ -323,7 +325,8 @@ class ErrorTracker:
         """The known groups, the most recently seen first: of all workers that keep a record."""
         told = None if self.host is None else self.host.groups()
         if told is not None:
-            return [ErrorGroup.told(group) for group in told]
+            own = self.recorder.read(lambda: {key: g.last for key, g in self._groups.items()})
+            return [ErrorGroup.told(group, own.get(group["fingerprint"])) for group in told]
         return self.recorder.read(lambda: [_copied(group) for group in self.latest_groups()])
 
     def group(self, fingerprint: str) -> ErrorGroup | None:
@@ -448,6 +451,14 @@ def _check_type(error_type: object) -> None:
         raise TypeError(
             f"error_type must be an ErrorType, e.g. ErrorType.CACHE; got {error_type!r:.200}"
         )
+
+
+def _whole(told: dict[str, Any], own: Sample | None) -> Sample | None:
+    """The later of two samples of a group, the own one if both are of one occurrence."""
+    at = told.get("at")
+    if own is not None and not (isinstance(at, (int, float)) and at > own.as_dict()["at"]):
+        return own
+    return Sample.told(told) if told else None
 
 
 def _exception_of(context: Mapping[str, Any] | None) -> BaseException | None:

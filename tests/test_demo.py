@@ -851,7 +851,9 @@ def test_a_demo_that_is_interrupted_amid_an_incident_leaves_nothing_behind(tmp_p
     _assert_nobody_at(port)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["Ctrl-C", "SIGTERM", "SIGHUP"]
+)
 def test_an_interrupted_demo_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
     """Neither a server nor its record."""
     with _started("--keep", "--no-incidents", runtime=tmp_path) as demo:

@@ -30,6 +30,7 @@ from asgi_errorkit.fingerprint import (
     format_text,
     frames,
     is_any_of,
+    shorter,
     snapshot,
     top_in_app,
 )
@@ -1048,3 +1049,28 @@ def test_a_message_is_bounded_whatever_was_raised(argument):
     message = snapshot(ValueError(argument)).message
     assert 3 <= len(message) <= 2048
     assert message[:6] == str(argument)[:6]
+
+
+@pytest.mark.parametrize("most_bytes", [6_000, 3_000, 1_500, 800])
+def test_of_a_shorter_sample_what_is_of_libraries_goes_first(most_bytes):
+    """Its sources, then its frames; what was left out is counted, and the whole stays as it is."""
+
+    def of(name, in_app):
+        source = [[line, "x" * 100] for line in range(3)]
+        return {"file": name, "line": 1, "function": "f", "in_app": in_app, "source": source}
+
+    frames = [of(f"lib/{at}.py", in_app=False) for at in range(20)] + [of("app.py", in_app=True)]
+    link = {"type": "E", "message": "m", "relation": None, "frames": frames, "frames_left_out": 0}
+    whole = {**link, "causes": [link], "dropped": {"sources": 0, "frames": 0, "causes": 0}}
+    before = orjson.dumps(whole)
+    short = shorter(whole, most_bytes)
+    assert orjson.dumps(whole) == before
+    assert len(orjson.dumps(short)) <= most_bytes
+    kept = [frame for each in (short, *short["causes"]) for frame in each["frames"]]
+    assert len(kept) + short["dropped"]["frames"] == 42 or short["dropped"]["causes"]
+    of_app = [frame for frame in kept if frame["in_app"]]
+    of_libraries = [frame for frame in kept if not frame["in_app"]]
+    if any(frame["source"] == [] for frame in of_app) or len(of_app) < 2:
+        assert not of_libraries, "they would have gone before"
+    if short["dropped"]["frames"]:
+        assert not any(frame["source"] for frame in of_libraries)

@@ -1,8 +1,10 @@
 """The report of the demo: plain text tables of what was sent, what was seen, and whether it agrees."""
 
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
+from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
@@ -42,6 +44,12 @@ To look around in the demo by hand, at its live page and in a terminal, while it
 """
 
 
+def _program() -> str:
+    """As it was called, for it need not be on the path."""
+    called = sys.argv[0]
+    return called if Path(called).stem == "asgi-errorkit" else "asgi-errorkit"
+
+
 def ways_to_look(stage: Stage, *, incidents: bool) -> Iterator[str]:
     """What there is to look at while the demo stays."""
     url, record = stage.server.url, stage.server.record
@@ -49,9 +57,9 @@ def ways_to_look(stage: Stage, *, incidents: bool) -> Iterator[str]:
     yield ""
     yield f"The demo goes on at {url} until Ctrl-C, with light traffic{now_and_then}. Look at:"
     yield f"  {stage.page}"
-    yield "  in a terminal, with the record of its workers (pip install 'asgi-errorkit[cli]'):"
+    yield "  in a terminal, with the record of its workers:"
     for command in ("top", "crashes", "errors"):
-        yield f"    asgi-errorkit {command} {record}"
+        yield f"    {_program()} {command} {record}"
     yield "  as JSON, all that the page shows:"
     yield f'    curl -H "Authorization: Bearer {stage.token}" {url}{MOUNTED_AT}/errors/stats'
     yield "  failures, as a client gets them:"

@@ -144,6 +144,8 @@ def _keep(stage: Stage, planned: Planned) -> None:
 def _ended_like_an_error() -> Iterator[None]:
     """Have a request to end, of whatever kind, unwind the stack, so that no child is left behind."""
     handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: _interrupt}
+    if hasattr(signal, "SIGHUP"):  # the terminal is closed
+        handlers[signal.SIGHUP] = _interrupt
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are the main thread's
         return

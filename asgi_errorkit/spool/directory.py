@@ -408,9 +408,18 @@ def _check_directory(about: os.stat_result, path: Path) -> None:
     mode = stat.S_IMODE(about.st_mode)
     if mode & 0o077:
         raise SpoolError(
-            f"{path} is open to other users (mode {mode:04o}): close it (chmod 700 {path}), or name "
-            "a directory that does not exist yet"
+            f"{path} is open to other users (mode {mode:04o}): name a directory that does not exist "
+            f"yet, such as {path / 'errorkit'}{_or_close(path, mode)}"
         )
+
+
+def _or_close(path: Path, mode: int) -> str:
+    """What else could be done, where that harms nobody: others may need what is not ours alone."""
+    try:
+        is_ours = all(entry.suffix == ".ek" for entry in path.iterdir())
+    except OSError:
+        return ""
+    return f", or close this one (chmod 700 {path})" if is_ours and not mode & stat.S_ISVTX else ""
 
 
 def _check_mount(about: os.stat_result, path: Path) -> None:

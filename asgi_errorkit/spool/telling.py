@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import orjson
 
 from asgi_errorkit.error_counts import ErrorCounts
+from asgi_errorkit.fingerprint import shorter
 from asgi_errorkit.histogram import Windows
 from asgi_errorkit.outcome import Outcome
 from asgi_errorkit.process import ProcessSample
@@ -33,7 +34,9 @@ _ALL = 1_000_000
 _NEW_SAMPLES = 2  # a millisecond
 _NEW_ROUTES = 50
 _ROUTE_BYTES = 8_000
-_SAMPLE_SHARE = 8  # of the room for groups, that one sample may take
+# What a sample may take: its exception, and all of it. Where there are many, each is brief.
+_EXCEPTION_BYTES, _SAMPLE_BYTES = 10_000, 13_000
+_BRIEF_EXCEPTION_BYTES, _BRIEF_BYTES = 2_800, 4_200
 
 
 class Group(Protocol):
@@ -217,11 +220,9 @@ class Telling:
         told = [each.summary for each in known.values()]
         room = _MOST_GROUPS - len(b"[]") - sum(len(each) + 1 for each in told)
         latest = [each.latest for each in known.values()][:_GROUPS_WITH_LATEST]
-        for parts in (latest, [each.sample for each in known.values()]):
-            for place, part in enumerate(parts):  # rather all groups than all of some
-                if part and len(part) < room:
-                    told[place] = b"%b,%b}" % (told[place][:-1], part)
-                    room -= len(part) + len(b",")
+        # Rather all groups than all of some, and rather some of each sample than all of some.
+        room = _put(told, latest, room)
+        _put(told, _samples_within(list(known.values()), room), room)
         return self._as_many_as_fit(told, _MOST_GROUPS)
 
     def _as_many_as_fit(self, told: Iterable[bytes], most_bytes: int) -> orjson.Fragment:
@@ -255,7 +256,7 @@ class _KnownRoute:
 class _KnownGroup:
     """A group as it was told last."""
 
-    __slots__ = ("_count", "_last", "latest", "sample", "summary")
+    __slots__ = ("_count", "_last", "brief", "latest", "sample", "summary")
 
     def __init__(self) -> None:
         self._count = -1
@@ -263,6 +264,7 @@ class _KnownGroup:
         self.summary = b""
         self.latest = b""  # with its name before it, as the sample
         self.sample = b""
+        self.brief = b""  # less of the sample
 
     def look(self, group: Group, *, may_sample: bool) -> bool:
         """Tell of it anew if it has changed; whether that made a new sample."""
@@ -273,7 +275,39 @@ class _KnownGroup:
         if group.last is self._last or not may_sample:
             return False
         self._last = group.last
-        sample = orjson.dumps(group.sample)
-        fits = len(sample) <= _MOST_GROUPS // _SAMPLE_SHARE
-        self.sample = b'"sample":%b' % sample if fits else b""
+        sample = group.sample
+        self.sample = _within(sample, _EXCEPTION_BYTES, _SAMPLE_BYTES)
+        self.brief = _within(sample, _BRIEF_EXCEPTION_BYTES, _BRIEF_BYTES)
         return True
+
+
+def _within(sample: dict[str, Any], exception_bytes: int, most_bytes: int) -> bytes:
+    exception = sample.get("exception")
+    if exception:
+        sample = {**sample, "exception": shorter(exception, exception_bytes)}
+    told = orjson.dumps(sample)
+    return b'"sample":%b' % told if len(told) <= most_bytes else b""
+
+
+def _samples_within(groups: Sequence[_KnownGroup], room: int) -> list[bytes]:
+    """Of each as much as there is room for if all are brief, and of the first ones more."""
+    chosen = []
+    for each in groups:
+        fits = len(each.brief) + 1 < room
+        chosen.append(each.brief if fits else b"")
+        room -= len(each.brief) + 1 if fits else 0
+    for place, each in enumerate(groups):
+        more = len(each.sample) - len(chosen[place])
+        if 0 < more < room - 1:
+            chosen[place] = each.sample
+            room -= more + 1
+    return chosen
+
+
+def _put(told: list[bytes], parts: Iterable[bytes], room: int) -> int:
+    """Put each part into the group of its place, as long as there is room; what is left of that."""
+    for place, part in enumerate(parts):
+        if part and len(part) < room:
+            told[place] = b"%b,%b}" % (told[place][:-1], part)
+            room -= len(part) + len(b",")
+    return room

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 import pytest
+from fastapi import FastAPI
 
 from asgi_errorkit import (
     ErrorAction,
@@ -593,7 +594,47 @@ async def test_rather_all_groups_than_all_samples_are_told(path: Path) -> None:
         workers.second()
     groups = kit.tracker.groups()
     assert len(groups) == 60
-    assert 0 < sum(bool(group.sample) for group in groups) < 60
+    assert all(group.sample for group in groups), "those of its own are whole"
+    told = Host(path, clock=workers.clock).groups()
+    assert len(told) == 60
+    assert 0 < sum(bool(group["sample"]) for group in told) < 60
+
+
+async def test_of_twenty_groups_each_has_its_traceback_on_record(path: Path) -> None:
+    """If not with all of it: also a chain of errors from deep within."""
+    workers = Workers(path, 1, release="1")
+    (kit,) = workers.kits
+    framework = FastAPI()
+
+    def deep(number: int) -> None:
+        if number:
+            return deep(number - 1)
+        try:
+            raise ValueError("the cause")
+        except ValueError as cause:
+            raise RuntimeError("it cannot be read") from cause
+
+    @framework.get("/deep")
+    async def of_a_chain() -> None:
+        deep(15)
+
+    for number in range(19):
+        names: dict[str, Any] = {}
+        line = f"async def fail_{number}():\n    raise KeyError({number})\n"
+        exec(compile(line, f"/app/{number}.py", "exec"), names)
+        framework.get(f"/fail/{number}")(names[f"fail_{number}"])
+    inner = ErrorKit(framework, tracker=kit.tracker)
+    for where in ("deep", *(f"fail/{number}" for number in range(19))):
+        await request(inner, path=f"/{where}", headers=[(b"user-agent", b"a" * 100)])
+    for _ in range(20):
+        workers.second()
+    told = Host(path, clock=workers.clock).groups()
+    assert len(told) == 20
+    frames = [group["sample"]["exception"]["frames"] for group in told]
+    assert all(each[-1]["in_app"] or each[-1]["file"].startswith("/app") for each in frames)
+    chained = next(g["sample"] for g in told if g["type_name"] == "RuntimeError")
+    assert chained["exception"]["causes"][0]["message"] == "the cause"
+    assert "deep" in chained["exception"]["frames"][-1]["function"]
 
 
 async def test_who_asks_amid_a_drain_makes_nobody_count_twice(path: Path) -> None:

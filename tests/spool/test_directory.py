@@ -579,7 +579,18 @@ if directories._OPENS_DIRECTORIES:  # what Windows knows nothing of
         discard(made)
         os.close(file)
 
-    @pytest.mark.parametrize("mode", [0o777, 0o770, 0o750, 0o701, 0o720, 0o1777])
+    @pytest.mark.parametrize("mode", [0o777, 0o1777])
+    def test_nobody_is_told_to_close_what_others_use(path: Path, mode: int) -> None:
+        """As /tmp is: a directory of its own is what is wanted."""
+        path.mkdir()
+        if mode == 0o777:
+            (path / "notes.txt").touch()
+        path.chmod(mode)
+        with pytest.raises(SpoolError, match=f"such as {path}/errorkit$"):
+            SpoolDirectory.open(path)
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+
+    @pytest.mark.parametrize("mode", [0o777, 0o770, 0o750, 0o701, 0o720])
     def test_a_directory_that_is_open_to_others_is_refused(path: Path, mode: int) -> None:
         path.mkdir()
         path.chmod(mode)
