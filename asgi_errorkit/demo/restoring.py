@@ -10,6 +10,7 @@ __all__ = ["FRAMES_BYTES", "MOST_BYTES", "RAW", "Reel", "packed_frames"]
 
 MOST_BYTES = 150 * 2**20
 FRAMES_BYTES = 10 * 2**20
+_AT_ONCE_BYTES = 2**20  # of larger pieces each thread's heap would keep some tens of MB for itself
 RAW = -zlib.MAX_WBITS  # without a checksum at the end
 
 
@@ -28,8 +29,8 @@ class Reel:
     def take(self, piece: bytes) -> None:
         """Unpack a piece. Raises zlib.error for what is no such stream."""
         frames = None
-        while piece or frames is None or len(frames) == FRAMES_BYTES:  # then there may be more
-            frames = self._unpacking.decompress(piece, FRAMES_BYTES)
+        while piece or frames is None or len(frames) == _AT_ONCE_BYTES:  # then there may be more
+            frames = self._unpacking.decompress(piece, _AT_ONCE_BYTES)
             piece = self._unpacking.unconsumed_tail
             until = self.size + len(frames)
             if until > MOST_BYTES:
