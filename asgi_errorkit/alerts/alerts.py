@@ -68,8 +68,11 @@ class Alerts:
         self.objective = objective
         self.timing = timing or Timing()
         self.max_history = max_history
-        self.channels = [_channel(each, secret) for each in _listed("to", to)]
-        self._rules = _listed("rules", rules)
+        self.channels = [
+            _channel(each, secret)
+            for each in _listed("to", to, "['https://alerts.example.com/hook']")
+        ]
+        self._rules = _listed("rules", rules, "[shedding]")
         for rule in self._rules:
             check_callable("rules", rule, "figures")
         self._watched: object = None
@@ -233,9 +236,9 @@ def _source(app: str | None, release: str | None) -> dict[str, str | None]:
     return {"host": platform.node(), "app": app, "release": release}
 
 
-def _listed(name: str, given: Iterable[Any]) -> list[Any]:
+def _listed(name: str, given: Iterable[Any], example: str) -> list[Any]:
     if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
-        raise TypeError(f"{name} must be a list, e.g. [...]; got a {type(given).__name__}")
+        raise TypeError(f"{name} must be a list, e.g. {example}; got a {type(given).__name__}")
     return list(given)
 
 

@@ -89,14 +89,14 @@ def _show(notice: dict[str, Any]) -> None:
 
 def _tried(label: str, channel: Channel, notice: dict[str, Any], is_to_send: bool) -> bool:
     if not is_to_send:
-        print(f"would be sent to {printable(label)}")
+        print(f"would be sent to #{printable(label)}")
         return True
     try:
         channel(notice)
     except Exception as error:  # noqa: BLE001  whatever a channel raises
-        print(f"FAILED: {printable(label)}: {_told(error)}")
+        print(f"FAILED: #{printable(label)}: {_told(error)}")
         return False
-    print(f"sent to {printable(label)}")
+    print(f"sent to #{printable(label)}")
     return True
 
 

@@ -4,6 +4,7 @@ An ASGI app of its own, closed unless it was opened. Mounted: ``ErrorKit(app, op
 on a port or a unix socket of its own: ``Ops(token=...).app(kit)``.
 """
 
+import logging
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -20,6 +21,8 @@ from asgi_errorkit.spool.host import Host
 from asgi_errorkit.types import ASGIApp, Receive, Scope, Send
 
 __all__ = ["Ops", "OpsApp", "Source"]
+
+logger = logging.getLogger("asgi_errorkit.ops")
 
 _BARE = ("/health", "/errors/stats", "/performance/stats")
 _PUBLIC = ("/health/live", "/health/ready", *_BARE)
@@ -57,10 +60,11 @@ class Ops:
         check_number("events_every_seconds", events_every_seconds, least=1, most=60, example=1.0)
         self.path = checked_path(path)
         self.bare = _chosen("bare", bare, _BARE)
+        chosen = _chosen("public", public, _PUBLIC)
+        # As where a token is taken from an environment that has none.
+        self._says_that_it_lives_alone = token is None and chosen == {"/health/live"}
         self.access = Access(
-            token=checked_token(token),
-            hosts=Hosts(checked_hosts(hosts)),
-            public=_chosen("public", public, _PUBLIC),
+            token=checked_token(token), hosts=Hosts(checked_hosts(hosts)), public=chosen
         )
         self.checks = checked_checks(checks)
         self.check_seconds = check_seconds
@@ -70,6 +74,8 @@ class Ops:
 
     def app(self, answers_from: "Kit | Host | Source") -> OpsApp:
         """The ASGI app that answers from a kit, from the record of a host, or from what you have."""
+        if self._says_that_it_lives_alone:
+            logger.warning("ops: there is no token: nothing but /health/live is answered")
         return OpsApp(self, _source(answers_from))
 
     def around(self, kit: Kit, serve: ASGIApp) -> ASGIApp:

@@ -305,7 +305,7 @@ def test_a_rule_of_ones_own_that_asks_back_does_not_wait_for_itself(app: App) ->
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"to": "https://x"}, TypeError, r"to must be a list, e\.g\. \[\.\.\.\]; got a str"),
+        ({"to": "https://x"}, TypeError, r"to must be a list, e\.g\. \['https://.*'\]; got a str"),
         ({"to": [print, 7]}, TypeError, "to must be a callable that takes"),
         ({"rules": len}, TypeError, "rules must be a list"),
         ({"rules": [lambda: None]}, TypeError, r"rules must be a callable that takes \(figures\)"),

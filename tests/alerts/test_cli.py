@@ -45,7 +45,7 @@ def test_nothing_is_sent_unasked(module: str, capsys: pytest.CaptureFixture[str]
     out = capsys.readouterr().out
     assert re.match(r"TEST_ALERT on .+\nHAPPENED, low\n- This is a test", out)
     assert orjson.loads(out[out.index("{") : out.rindex("}") + 1])["type"] == "TEST_ALERT"
-    assert "would be sent to 0 paging\nwould be sent to 1 https://hook.example\n" in out
+    assert "would be sent to #0 paging\nwould be sent to #1 https://hook.example\n" in out
     assert not any(secret in out for secret in ("pw", "T0K3N"))
     assert sys.modules[module].told == []
 
@@ -53,7 +53,7 @@ def test_nothing_is_sent_unasked(module: str, capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize("name", ["mine", "kit"])
 def test_it_is_sent_if_asked(module: str, capsys: pytest.CaptureFixture[str], name: str) -> None:
     assert alerts(["test", f"{module}:{name}", "--send"]) == 0
-    assert capsys.readouterr().out.endswith("sent to 0 paging\n")
+    assert capsys.readouterr().out.endswith("sent to #0 paging\n")
     assert [notice["type"] for notice in sys.modules[module].told] == ["TEST_ALERT"]
 
 
@@ -61,8 +61,8 @@ def test_a_channel_that_fails_is_told(module: str, capsys: pytest.CaptureFixture
     """The others are tried all the same, and nothing of a secret is shown."""
     assert alerts(["test", f"{module}:bad", "--send"]) == 1
     out = capsys.readouterr().out
-    assert "FAILED: 0 broken: RuntimeError: no token=[redacted]" in out
-    assert out.endswith("sent to 1 paging\n")
+    assert "FAILED: #0 broken: RuntimeError: no token=[redacted]" in out
+    assert out.endswith("sent to #1 paging\n")
     assert "\x1b" not in out
 
 

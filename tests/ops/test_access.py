@@ -5,6 +5,8 @@ import logging
 
 import pytest
 
+from asgi_errorkit import ErrorKit
+from asgi_errorkit.ops import Ops
 from asgi_errorkit.ops import access as access_module
 
 from .asking import BEARER, HOST, JSON, MEANT, ORIGIN, TOKEN, Served, ask, is_of_ops
@@ -24,6 +26,20 @@ async def test_without_a_token_there_is_nothing(given):
     for route in ROUTES:
         reply = await served.ask(f"/_errorkit{route}", HOST, *headers)
         assert (reply.status, reply.headers["content-type"]) == (404, "application/problem+json")
+
+
+@pytest.mark.parametrize(
+    ("options", "is_told"),
+    [({}, True), ({"token": TOKEN}, False), ({"public": ["/health/ready"]}, False)],
+)
+def test_who_has_forgotten_the_token_is_told(caplog, options, is_told):
+    """As where the environment has none; who has chosen what is public knows."""
+    Ops(**options).app(ErrorKit(nobody))
+    told = [record.getMessage() for record in caplog.records if "no token" in record.getMessage()]
+    assert told == ["ops: there is no token: nothing but /health/live is answered"] * is_told
+
+
+async def nobody(scope, receive, send): ...
 
 
 async def test_without_a_token_it_still_says_that_it_lives():
