@@ -43,7 +43,7 @@ class Block:
 
     ``began_at`` and ``ended_at`` are seconds of the recorder's clock; ``seconds`` is what lies
     between, without what the loop is not to blame for. ``where`` is "file:line function" of the
-    application, ``stack`` what led there. ``held_up`` are the ids of up to 20 exchanges that were
+    application, ``stack`` the lines of the application that led there, and what ran at last. ``held_up`` are the ids of up to 20 exchanges that were
     open meanwhile and have ended since, of ``held_up_count``.
     """
 
@@ -71,7 +71,9 @@ class Block:
         self.where = f"{at.file}:{at.line} {at.function}"
         source = "".join(text for _, text in at.source).strip()
         self.source = redactor.text(source, _TEXT_LIMIT)
-        self.stack = tuple(f"{f.file}:{f.line} {f.function}" for f in shown[-_MOST_STACK:])
+        # Those of libraries between are many, and say little; but for what ran at last.
+        told = [frame for frame in shown if frame.in_app or frame is shown[-1]]
+        self.stack = tuple(f"{f.file}:{f.line} {f.function}" for f in told[-_MOST_STACK:])
         if best.state is not None:
             self._name(best.state, redactor)
 
