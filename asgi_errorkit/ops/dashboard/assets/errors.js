@@ -79,7 +79,7 @@ function showGroup(group, canResolve) {
   ]);
   const shown = sample
     ? [...request(sample), ...traceback(sample.exception)]
-    : [el("p", { class: "note" }, "No sample of this group has been kept.")];
+    : [el("p", { class: "note" }, "No sample of this group is on record, for want of room: the worker that saw it, and its log, have the traceback.")];
   const mend = canResolve && !group.resolved_at ? resolver(group.fingerprint, about) : null;
   openDialog(`${visible(group.type_name)}: ${visible(group.message)}`, about, mend, ...shown, ...latestOf(occurrences.latest), ...routesOf(occurrences.routes));
 }
@@ -179,7 +179,13 @@ function traceback(exception) {
     // As Python prints them: what led to it comes before it.
     ...(exception.causes ?? []).toReversed().flatMap((cause) => [...raised(cause), related(cause)]),
     ...raised(exception),
+    ...leftOut(exception.dropped),
   ];
+}
+
+function leftOut(dropped) {
+  const parts = Object.entries(dropped ?? {}).filter(([, n]) => n).map(([what, n]) => `${count(n)} ${visible(what)}`);
+  return parts.length ? [el("p", { class: "note" }, `Left out for want of room: ${parts.join(", ")}.`)] : [];
 }
 
 function raised(exception) {
