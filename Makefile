@@ -13,10 +13,9 @@ test: $(SEED)  ## run the tests, with the branch coverage of the core
 # The tests start hundreds of processes, and where PYTHONDONTWRITEBYTECODE is set each would
 # compile all that it imports.
 	$(BIN)/python -m compileall -q asgi_errorkit benchmarks tests
-# Much of their time they wait: one more process than there are processors.
 # In the order of their names, not of how many tests a file has: the longest has five, and would
 # be begun when all others are done.
-	$(BIN)/python -m pytest --numprocesses $$(($$($(BIN)/python -c 'import os; print(os.cpu_count())') + 1)) --maxprocesses 4 --dist loadfile \
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile \
 		--no-loadscope-reorder --cov --cov-report=term:skip-covered --cov-fail-under=95
 
 screenshots: $(SEED)  ## take the pictures of README anew, in a headless browser
