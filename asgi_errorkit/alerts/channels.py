@@ -158,6 +158,11 @@ class ThroughApprise:
 def channel_to(url: str, secret: str | bytes | None = None) -> Webhook | ThroughApprise:
     """The channel to a URL: a `Webhook` for http and https, all else `ThroughApprise`."""
     check_text("url", url, example="https://alerts.example.com/hook")
+    if "://" not in url:
+        raise ValueError(
+            "url must begin with its scheme, e.g. 'https://alerts.example.com/hook' or 'slack://...'; "
+            f"got {len(url)} characters without"
+        )
     is_web = url.partition(":")[0].lower() in ("http", "https")
     return Webhook(url, secret=secret) if is_web else ThroughApprise(url)
 

@@ -630,3 +630,13 @@ def test_a_text_for_people() -> None:
         "A on h1",
         "HAPPENED, high\n- over: went on\n- happened (2 times)",
     )
+
+
+@pytest.mark.parametrize(
+    "url", ["nope", "example.com/hook", "user@example.com", "https:/one.slash"]
+)
+def test_a_url_without_a_scheme_is_told_so(url: str) -> None:
+    """And nothing of it: it may hold a secret."""
+    with pytest.raises(ValueError, match="must begin with its scheme") as raised:
+        Alerts(to=[url + "/s3cret-of-the-receiver"])
+    assert "s3cret" not in str(raised.value)
